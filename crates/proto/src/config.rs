@@ -1,0 +1,179 @@
+//! Limits and deadlines, safe by default, the same for both roles.
+
+use std::time::Duration;
+
+/// Limits and deadlines of a connection.
+///
+/// Every limit holds from the first byte, for clients as for servers; none can be switched off by accident. A
+/// connection's worst case in memory is `max_message + max_outbox +` one outgoing message; an idle one holds none.
+///
+/// ```
+/// use std::time::Duration;
+/// use openline_proto::Config;
+///
+/// let config = Config::default().max_message(64 << 20).ping_interval(Some(Duration::from_secs(10)));
+/// assert_eq!(config.limits().max_message, 64 << 20);
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    limits: Limits,
+    timeouts: Timeouts,
+}
+
+/// The limits of a [`Config`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Limits {
+    /// See [`Config::max_message`].
+    pub max_message: usize,
+    /// See [`Config::max_fragments`].
+    pub max_fragments: u32,
+    /// See [`Config::max_outbox`].
+    pub max_outbox: usize,
+    /// See [`Config::max_head`].
+    pub max_head: usize,
+}
+
+/// The deadlines of a [`Config`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Timeouts {
+    /// See [`Config::handshake_timeout`].
+    pub handshake: Duration,
+    /// See [`Config::ping_interval`].
+    pub ping_interval: Option<Duration>,
+    /// See [`Config::pong_timeout`].
+    pub pong: Duration,
+    /// See [`Config::idle_timeout`].
+    pub idle: Option<Duration>,
+    /// See [`Config::message_timeout`].
+    pub message: Duration,
+    /// See [`Config::write_timeout`].
+    pub write: Duration,
+    /// See [`Config::close_timeout`].
+    pub close: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            limits: Limits {
+                max_message: 1 << 20,
+                max_fragments: 16_384,
+                max_outbox: 1 << 20,
+                max_head: 16 << 10,
+            },
+            timeouts: Timeouts {
+                handshake: Duration::from_secs(10),
+                ping_interval: Some(Duration::from_secs(30)),
+                pong: Duration::from_secs(20),
+                idle: None,
+                message: Duration::from_secs(60),
+                write: Duration::from_secs(60),
+                close: Duration::from_secs(5),
+            },
+        }
+    }
+}
+
+impl Config {
+    /// The longest message to take, in bytes, all its fragments together. Default: 1 MiB.
+    ///
+    /// Past it the connection fails with close code 1009, as soon as a frame's header says so; nothing is reserved
+    /// for a payload before it arrives.
+    #[must_use]
+    pub const fn max_message(mut self, bytes: usize) -> Self {
+        self.limits.max_message = bytes;
+        self
+    }
+
+    /// The most fragments that a message may come in, empty ones counted. Default: 16,384.
+    ///
+    /// Past it the connection fails with close code 1008: tiny fragments cost more than what they carry.
+    #[must_use]
+    pub const fn max_fragments(mut self, count: u32) -> Self {
+        self.limits.max_fragments = count;
+        self
+    }
+
+    /// How many bytes may wait to be sent, frame headers included. Default: 1 MiB.
+    ///
+    /// While so many wait, a further message is refused with [`SendError::Full`](crate::SendError::Full). One message
+    /// may go past it, so that a message of any size can be sent.
+    #[must_use]
+    pub const fn max_outbox(mut self, bytes: usize) -> Self {
+        self.limits.max_outbox = bytes;
+        self
+    }
+
+    /// The longest head (request or status line and header fields) of the opening handshake, in bytes. Default: 16 KiB.
+    ///
+    /// Past it a server answers `431`, a client gives up.
+    #[must_use]
+    pub const fn max_head(mut self, bytes: usize) -> Self {
+        self.limits.max_head = bytes;
+        self
+    }
+
+    /// How long the opening handshake may take. Default: 10 s.
+    #[must_use]
+    pub const fn handshake_timeout(mut self, limit: Duration) -> Self {
+        self.timeouts.handshake = limit;
+        self
+    }
+
+    /// After how long a silence of the peer to send a ping; `None` sends none. Default: 30 s.
+    ///
+    /// Without keepalive, a peer that vanished is noticed only by what is sent to it.
+    #[must_use]
+    pub const fn ping_interval(mut self, interval: Option<Duration>) -> Self {
+        self.timeouts.ping_interval = interval;
+        self
+    }
+
+    /// How long to wait after a keepalive ping for a sign of life (any byte). Default: 20 s.
+    #[must_use]
+    pub const fn pong_timeout(mut self, limit: Duration) -> Self {
+        self.timeouts.pong = limit;
+        self
+    }
+
+    /// After how long without a message from the peer to close the connection, pings not counted; `None` never.
+    /// Default: `None`, since keepalive notices the dead.
+    #[must_use]
+    pub const fn idle_timeout(mut self, limit: Option<Duration>) -> Self {
+        self.timeouts.idle = limit;
+        self
+    }
+
+    /// How long a message may take from its first byte to its last. Default: 60 s.
+    #[must_use]
+    pub const fn message_timeout(mut self, limit: Duration) -> Self {
+        self.timeouts.message = limit;
+        self
+    }
+
+    /// How long the peer may take none of what waits to be sent. Default: 60 s.
+    #[must_use]
+    pub const fn write_timeout(mut self, limit: Duration) -> Self {
+        self.timeouts.write = limit;
+        self
+    }
+
+    /// How long to wait for the peer in the closing handshake, and for what is queued to leave. Default: 5 s.
+    #[must_use]
+    pub const fn close_timeout(mut self, limit: Duration) -> Self {
+        self.timeouts.close = limit;
+        self
+    }
+
+    /// The limits.
+    pub const fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// The deadlines.
+    pub const fn timeouts(&self) -> &Timeouts {
+        &self.timeouts
+    }
+}

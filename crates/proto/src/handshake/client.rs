@@ -1,0 +1,179 @@
+//! The client's side of the opening handshake (RFC 6455 §4.1).
+
+use http::header::{
+    CONNECTION, HOST, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_EXTENSIONS,
+    SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE,
+};
+use http::{HeaderMap, Request, Response, StatusCode, Uri};
+
+use super::{Key, VERSION, accept_value, fields};
+
+/// What a client asks for.
+#[derive(Clone, Debug, Default)]
+pub struct ClientOptions {
+    subprotocols: Vec<String>,
+    headers: HeaderMap,
+}
+
+impl ClientOptions {
+    /// A subprotocol to offer; the first given is the most preferred.
+    #[must_use]
+    pub fn subprotocol(mut self, name: impl Into<String>) -> Self {
+        self.subprotocols.push(name.into());
+        self
+    }
+
+    /// A further header field of the request: `Authorization`, `Cookie`, `Origin` …
+    ///
+    /// The fields of the handshake itself can't be set: they win over what stands here.
+    #[must_use]
+    pub fn header(mut self, name: http::HeaderName, value: HeaderValue) -> Self {
+        self.headers.append(name, value);
+        self
+    }
+}
+
+/// The request can't be made.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RequestError {
+    /// Not an absolute `ws` or `wss` URI.
+    #[error(
+        "`{0}` is no WebSocket address: it must begin with ws:// or wss:// and name a host (RFC 6455 §3)"
+    )]
+    Uri(Uri),
+    /// A subprotocol's name is not a token, or is offered twice.
+    #[error("the subprotocol `{0}` must be a token (RFC 9110 §5.6.2) and be offered once")]
+    Subprotocol(String),
+}
+
+/// The server's answer opens no WebSocket.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum HandshakeError {
+    /// Any status but 101.
+    #[error("the server answered {0} instead of 101 Switching Protocols")]
+    Status(StatusCode),
+    /// `Upgrade` is missing or names something else.
+    #[error("the server's answer has no `Upgrade: websocket` (RFC 6455 §4.1)")]
+    Upgrade,
+    /// `Connection` is missing or does not say `Upgrade`.
+    #[error("the server's answer has no `Connection: Upgrade` (RFC 6455 §4.1)")]
+    Connection,
+    /// `Sec-WebSocket-Accept` does not fit the key: this is no WebSocket server, or a cache answered.
+    #[error("the server's Sec-WebSocket-Accept does not fit the key (RFC 6455 §4.1)")]
+    Accept,
+    /// An extension that was not offered.
+    #[error("the server chose an extension that was not offered (RFC 6455 §4.1)")]
+    Extension,
+    /// A subprotocol that was not offered, or more than one.
+    #[error("the server chose a subprotocol that was not offered (RFC 6455 §4.1)")]
+    Subprotocol,
+    /// A 101 has no body; one that announces it would let bytes of one message pass as another.
+    #[error("the server's 101 announces a body (RFC 9110 §15.2)")]
+    Body,
+}
+
+/// A response that was found good.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Established {
+    /// The subprotocol that the server chose.
+    pub subprotocol: Option<String>,
+}
+
+/// Makes the request, in origin form, for a `ws` or `wss` URI.
+///
+/// # Errors
+/// The URI or a subprotocol can't be used.
+pub fn request(uri: &Uri, key: Key, options: &ClientOptions) -> Result<Request<()>, RequestError> {
+    let port = match uri.scheme_str() {
+        Some("ws") => 80,
+        Some("wss") => 443,
+        _ => return Err(RequestError::Uri(uri.clone())),
+    };
+    let authority = uri.authority().filter(|a| !a.host().is_empty());
+    let authority = authority.ok_or_else(|| RequestError::Uri(uri.clone()))?;
+    let host = match authority.port_u16() {
+        Some(other) if other != port => format!("{}:{other}", authority.host()),
+        _ => authority.host().to_owned(),
+    };
+    let host = HeaderValue::try_from(host).map_err(|_| RequestError::Uri(uri.clone()))?;
+    let target = uri.path_and_query().map_or("/", |p| p.as_str());
+    let target = if target.starts_with('?') {
+        format!("/{target}")
+    } else {
+        target.to_owned()
+    };
+
+    let mut request = Request::new(());
+    *request.uri_mut() = target.parse().map_err(|_| RequestError::Uri(uri.clone()))?;
+    let headers = request.headers_mut();
+    headers.insert(HOST, host);
+    headers.extend(options.headers.clone());
+    headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+    headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+    headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static(VERSION));
+    if let Ok(key) = HeaderValue::try_from(key.encode()) {
+        headers.insert(SEC_WEBSOCKET_KEY, key);
+    }
+    headers.remove(SEC_WEBSOCKET_EXTENSIONS);
+    headers.remove(SEC_WEBSOCKET_PROTOCOL);
+    for (at, name) in options.subprotocols.iter().enumerate() {
+        if !fields::is_token(name.as_bytes()) || options.subprotocols[..at].contains(name) {
+            return Err(RequestError::Subprotocol(name.clone()));
+        }
+    }
+    if !options.subprotocols.is_empty()
+        && let Ok(offer) = HeaderValue::try_from(options.subprotocols.join(", "))
+    {
+        headers.insert(SEC_WEBSOCKET_PROTOCOL, offer);
+    }
+    Ok(request)
+}
+
+/// Judges the answer to a request that was made with the same key and options.
+///
+/// # Errors
+/// The first requirement of §4.1 that the response fails.
+pub fn verify<B>(
+    response: &Response<B>,
+    key: Key,
+    options: &ClientOptions,
+) -> Result<Established, HandshakeError> {
+    if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        return Err(HandshakeError::Status(response.status()));
+    }
+    let headers = response.headers();
+    if !fields::has(headers, UPGRADE, "websocket") {
+        return Err(HandshakeError::Upgrade);
+    }
+    if !fields::has(headers, CONNECTION, "upgrade") {
+        return Err(HandshakeError::Connection);
+    }
+    let expected = accept_value(key.encode().as_bytes());
+    if fields::single(headers, SEC_WEBSOCKET_ACCEPT) != Some(expected.as_bytes()) {
+        return Err(HandshakeError::Accept);
+    }
+    if fields::announces_body(headers) {
+        return Err(HandshakeError::Body);
+    }
+    if fields::list(headers, SEC_WEBSOCKET_EXTENSIONS)
+        .next()
+        .is_some()
+    {
+        return Err(HandshakeError::Extension);
+    }
+    let subprotocol = match headers.contains_key(SEC_WEBSOCKET_PROTOCOL) {
+        false => None,
+        true => {
+            let chosen = fields::single(headers, SEC_WEBSOCKET_PROTOCOL)
+                .ok_or(HandshakeError::Subprotocol)?;
+            let offered = options
+                .subprotocols
+                .iter()
+                .find(|name| name.as_bytes() == chosen);
+            Some(offered.ok_or(HandshakeError::Subprotocol)?.clone())
+        }
+    };
+    Ok(Established { subprotocol })
+}

@@ -1,0 +1,212 @@
+//! The server's side of the opening handshake (RFC 6455 §4.2).
+
+use http::header::{
+    ALLOW, CONNECTION, CONTENT_TYPE, HOST, HeaderValue, ORIGIN, SEC_WEBSOCKET_ACCEPT,
+    SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION,
+    UPGRADE,
+};
+use http::{Method, Request, Response, StatusCode, Version};
+
+use super::origin::OriginPolicy;
+use super::{VERSION, accept_value, extensions, fields, is_key};
+
+/// What a server agrees to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ServerOptions {
+    subprotocols: Vec<String>,
+    origins: OriginPolicy,
+}
+
+impl ServerOptions {
+    /// A subprotocol that the server speaks; the first given is the most preferred.
+    #[must_use]
+    pub fn subprotocol(mut self, name: impl Into<String>) -> Self {
+        self.subprotocols.push(name.into());
+        self
+    }
+
+    /// Which web pages may connect. Default: those of the same origin.
+    #[must_use]
+    pub fn origins(mut self, policy: OriginPolicy) -> Self {
+        self.origins = policy;
+        self
+    }
+}
+
+/// A request that was found good.
+#[derive(Debug)]
+pub struct Accepted {
+    /// The answer: `101 Switching Protocols`. The caller may add fields to it.
+    pub response: Response<()>,
+    /// The subprotocol that was chosen, if the client offered one that the server speaks.
+    pub subprotocol: Option<String>,
+}
+
+/// Why a request is not answered by a WebSocket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Rejection {
+    /// It does not ask for one.
+    #[error(
+        "this address speaks WebSocket only: send `Connection: Upgrade` and `Upgrade: websocket` (RFC 6455 §4.1)"
+    )]
+    NotWebSocket,
+    /// A method other than `GET`.
+    #[error("a WebSocket handshake uses the method GET (RFC 6455 §4.1)")]
+    Method,
+    /// HTTP/1.0 and older have no upgrade.
+    #[error("a WebSocket handshake needs HTTP/1.1 (RFC 6455 §4.1)")]
+    HttpVersion,
+    /// `Host` is missing, or there twice.
+    #[error("the request needs exactly one Host field (RFC 6455 §4.1)")]
+    Host,
+    /// `Sec-WebSocket-Version` is not 13.
+    #[error("the only WebSocket version is 13: send `Sec-WebSocket-Version: 13` (RFC 6455 §4.4)")]
+    Version,
+    /// `Sec-WebSocket-Key` is missing, there twice, or not base64 of 16 bytes.
+    #[error(
+        "the request needs exactly one Sec-WebSocket-Key of 16 bytes in base64 (RFC 6455 §4.1)"
+    )]
+    Key,
+    /// A body is announced.
+    #[error("a WebSocket handshake has no body: leave out Content-Length and Transfer-Encoding")]
+    Body,
+    /// `Sec-WebSocket-Protocol` is not a list of different tokens.
+    #[error("Sec-WebSocket-Protocol must be a list of different tokens (RFC 6455 §4.1)")]
+    Subprotocol,
+    /// `Sec-WebSocket-Extensions` does not fit the grammar.
+    #[error("Sec-WebSocket-Extensions does not fit the grammar of RFC 6455 §9.1")]
+    Extensions,
+    /// The page's origin is not allowed.
+    #[error("web pages of this Origin may not connect here (RFC 6455 §10.2)")]
+    Origin,
+}
+
+impl Rejection {
+    /// The answer's status code.
+    pub const fn status(self) -> StatusCode {
+        match self {
+            Self::NotWebSocket | Self::Version => StatusCode::UPGRADE_REQUIRED,
+            Self::Method => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Origin => StatusCode::FORBIDDEN,
+            Self::HttpVersion
+            | Self::Host
+            | Self::Key
+            | Self::Body
+            | Self::Subprotocol
+            | Self::Extensions => StatusCode::BAD_REQUEST,
+        }
+    }
+
+    /// The whole answer, with the fields that the status calls for (`426` names version 13) and the reason as text.
+    pub fn response(self) -> Response<String> {
+        let mut response = Response::new(format!("{self}\n"));
+        *response.status_mut() = self.status();
+        let headers = response.headers_mut();
+        headers.insert(
+            CONTENT_TYPE,
+            HeaderValue::from_static("text/plain; charset=utf-8"),
+        );
+        match self {
+            Self::NotWebSocket | Self::Version => {
+                headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+                headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+                headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static(VERSION));
+            }
+            Self::Method => {
+                headers.insert(ALLOW, HeaderValue::from_static("GET"));
+            }
+            _ => {}
+        }
+        response
+    }
+}
+
+/// Judges a request, and makes the answer that opens the WebSocket.
+///
+/// ```
+/// use openline_proto::handshake::{ServerOptions, accept};
+///
+/// let request = http::Request::get("/chat")
+///     .header("Host", "server.example.com")
+///     .header("Upgrade", "websocket")
+///     .header("Connection", "Upgrade")
+///     .header("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ==")
+///     .header("Sec-WebSocket-Protocol", "chat, superchat")
+///     .header("Sec-WebSocket-Version", "13")
+///     .body(())?;
+/// let accepted = accept(&request, &ServerOptions::default().subprotocol("superchat"))?;
+/// assert_eq!(accepted.response.status(), 101);
+/// assert_eq!(accepted.subprotocol.as_deref(), Some("superchat"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Errors
+/// The first requirement of §4.2.1 that the request fails; [`Rejection::response`] is the answer to it.
+pub fn accept<B>(request: &Request<B>, options: &ServerOptions) -> Result<Accepted, Rejection> {
+    let headers = request.headers();
+    if !fields::has(headers, UPGRADE, "websocket") || !fields::has(headers, CONNECTION, "upgrade") {
+        return Err(Rejection::NotWebSocket);
+    }
+    if request.method() != Method::GET {
+        return Err(Rejection::Method);
+    }
+    if request.version() < Version::HTTP_11 {
+        return Err(Rejection::HttpVersion);
+    }
+    let host = fields::single(headers, HOST).ok_or(Rejection::Host)?;
+    if fields::single(headers, SEC_WEBSOCKET_VERSION) != Some(VERSION.as_bytes()) {
+        return Err(Rejection::Version);
+    }
+    let key = fields::single(headers, SEC_WEBSOCKET_KEY)
+        .filter(|key| is_key(key))
+        .ok_or(Rejection::Key)?;
+    if fields::announces_body(headers) {
+        return Err(Rejection::Body);
+    }
+    if headers.contains_key(ORIGIN) {
+        let text = |bytes| std::str::from_utf8(bytes).map_err(|_| Rejection::Origin);
+        let origin = fields::single(headers, ORIGIN).ok_or(Rejection::Origin)?;
+        if !options.origins.allows(text(origin)?, text(host)?) {
+            return Err(Rejection::Origin);
+        }
+    }
+    let subprotocol = choose_subprotocol(request, &options.subprotocols)?;
+    // None is supported, so every offer is declined by silence (§9.1); what breaks the grammar still fails.
+    extensions::parse(headers.get_all(SEC_WEBSOCKET_EXTENSIONS))
+        .map_err(|_| Rejection::Extensions)?;
+
+    let mut response = Response::new(());
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    let fields = response.headers_mut();
+    fields.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+    fields.insert(UPGRADE, HeaderValue::from_static("websocket"));
+    if let Ok(value) = HeaderValue::try_from(accept_value(key)) {
+        fields.insert(SEC_WEBSOCKET_ACCEPT, value);
+    }
+    if let Some(value) = subprotocol.and_then(|name| HeaderValue::from_str(name).ok()) {
+        fields.insert(SEC_WEBSOCKET_PROTOCOL, value);
+    }
+    Ok(Accepted {
+        response,
+        subprotocol: subprotocol.map(str::to_owned),
+    })
+}
+
+/// The server's most preferred of those that the client offers.
+fn choose_subprotocol<'o, B>(
+    request: &Request<B>,
+    spoken: &'o [String],
+) -> Result<Option<&'o str>, Rejection> {
+    let offered: Vec<&[u8]> = fields::list(request.headers(), SEC_WEBSOCKET_PROTOCOL).collect();
+    let mut unique = offered.clone();
+    unique.sort_unstable();
+    unique.dedup();
+    if unique.len() != offered.len() || !offered.iter().all(|name| fields::is_token(name)) {
+        return Err(Rejection::Subprotocol);
+    }
+    Ok(spoken
+        .iter()
+        .map(String::as_str)
+        .find(|name| offered.contains(&name.as_bytes())))
+}

@@ -1,0 +1,420 @@
+//! The receiving half of a connection: bytes in, events out.
+
+use std::mem;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use crate::close::CloseReason;
+use crate::config::Config;
+use crate::error::ProtocolError;
+use crate::frame::{Header, MAX_CONTROL, Opcode, Role};
+use crate::mask::mask;
+use crate::message::{Event, Kind, Payload, Text};
+use crate::timers::{Due, Timers};
+use crate::utf8::{Utf8Bytes, Utf8Check};
+
+/// Bytes from the network that a connection reads from. It unmasks them where they are.
+#[derive(Debug)]
+pub struct Input<'b> {
+    rest: &'b mut [u8],
+}
+
+impl<'b> Input<'b> {
+    /// Lends `bytes` for one or more calls of `handle_input`.
+    pub const fn new(bytes: &'b mut [u8]) -> Self {
+        Self { rest: bytes }
+    }
+
+    /// How many bytes are left.
+    pub const fn len(&self) -> usize {
+        self.rest.len()
+    }
+
+    /// Whether all is consumed.
+    pub const fn is_empty(&self) -> bool {
+        self.rest.is_empty()
+    }
+
+    fn take(&mut self, count: usize) -> &'b mut [u8] {
+        let (taken, rest) = mem::take(&mut self.rest).split_at_mut(count);
+        self.rest = rest;
+        taken
+    }
+
+    fn discard(&mut self) {
+        self.rest = &mut [];
+    }
+}
+
+/// The receiving half: what it must keep of the bytes it saw, and the timers of what it waits for.
+///
+/// Between messages it owns no heap memory. Whoever uses it without [`Connection`](crate::Connection) shows each event
+/// to [`Outbound::react`](crate::Outbound::react), each error to [`Outbound::fail`](crate::Outbound::fail), and what
+/// [`handle_timeout`](Self::handle_timeout) returns to [`Outbound::due`](crate::Outbound::due).
+#[derive(Debug)]
+pub struct Inbound {
+    role: Role,
+    /// The peer's Close came, or the connection failed: what follows is discarded.
+    over: bool,
+    header: PartialHeader,
+    frame: Option<Frame>,
+    control: Option<Box<Control>>,
+    message: Option<Box<Assembly>>,
+    timers: Timers,
+    config: Arc<Config>,
+}
+
+/// The bytes of a header that is not yet whole.
+#[derive(Debug, Default)]
+struct PartialHeader {
+    bytes: [u8; Header::MAX_SIZE],
+    length: u8,
+}
+
+/// A frame whose payload is under way.
+#[derive(Debug)]
+struct Frame {
+    remaining: u64,
+    key: Option<[u8; 4]>,
+    /// How many bytes of the payload came, modulo four.
+    phase: u8,
+    fin: bool,
+    control: bool,
+}
+
+/// A control frame that did not come in one piece.
+#[derive(Debug)]
+struct Control {
+    opcode: Opcode,
+    length: u8,
+    payload: [u8; MAX_CONTROL],
+}
+
+/// A message that did not come in one piece.
+#[derive(Debug)]
+struct Assembly {
+    kind: Kind,
+    utf8: Utf8Check,
+    fragments: u32,
+    started: Instant,
+    payload: Vec<u8>,
+}
+
+impl Inbound {
+    pub(crate) fn new(role: Role, config: Arc<Config>, now: Instant) -> Self {
+        Self {
+            role,
+            over: false,
+            header: PartialHeader::default(),
+            frame: None,
+            control: None,
+            message: None,
+            timers: Timers::new(now),
+            config,
+        }
+    }
+
+    /// Consumes input up to and with the next event. `None` means that all was consumed: more bytes are needed.
+    ///
+    /// # Errors
+    /// The first violation by the peer; from then on, as after the peer's Close frame, input is discarded.
+    pub fn handle_input<'b>(
+        &mut self,
+        now: Instant,
+        input: &mut Input<'b>,
+    ) -> Result<Option<Event<'b>>, ProtocolError> {
+        if self.over {
+            input.discard();
+            return Ok(None);
+        }
+        if !input.is_empty() {
+            self.timers.received(now);
+        }
+        let event = self.next_event(now, input);
+        match &event {
+            Ok(Some(Event::Text(_) | Event::Binary(_))) => self.timers.message(now),
+            Ok(Some(Event::Close(_))) | Err(_) => self.stop(),
+            _ => {}
+        }
+        event
+    }
+
+    /// Takes note of the time: what is due now, if anything.
+    pub fn handle_timeout(&mut self, now: Instant) -> Option<Due> {
+        let due = self
+            .timers
+            .due(now, self.message_started(), self.config.timeouts())?;
+        if matches!(due, Due::Fail(_)) {
+            self.stop();
+        }
+        Some(due)
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) must be called, if no input comes before.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        if self.over {
+            None
+        } else {
+            self.timers
+                .next(self.message_started(), self.config.timeouts())
+        }
+    }
+
+    /// Nothing that comes from now on matters: give back what was kept.
+    pub(crate) fn stop(&mut self) {
+        self.over = true;
+        self.frame = None;
+        self.control = None;
+        self.message = None;
+    }
+
+    fn message_started(&self) -> Option<Instant> {
+        self.message.as_ref().map(|m| m.started)
+    }
+
+    fn next_event<'b>(
+        &mut self,
+        now: Instant,
+        input: &mut Input<'b>,
+    ) -> Result<Option<Event<'b>>, ProtocolError> {
+        while !input.is_empty() {
+            let event = match self.frame.take() {
+                None => match self.header.read(input, self.role)? {
+                    None => None,
+                    Some(header) if header.opcode.is_control() => {
+                        self.begin_control(header, input)?
+                    }
+                    Some(header) => self.begin_data(now, header, input)?,
+                },
+                Some(frame) if frame.control => self.go_on_control(frame, input)?,
+                Some(frame) => self.go_on_data(frame, input)?,
+            };
+            if event.is_some() {
+                return Ok(event);
+            }
+        }
+        Ok(None)
+    }
+
+    fn begin_control<'b>(
+        &mut self,
+        header: Header,
+        input: &mut Input<'b>,
+    ) -> Result<Option<Event<'b>>, ProtocolError> {
+        let length = header.length as usize; // at most 125: the header was checked
+        if length <= input.len() {
+            let payload = input.take(length);
+            unmask(payload, header.mask, 0);
+            return control_event(header.opcode, Payload::Lent(payload)).map(Some);
+        }
+        self.control = Some(Box::new(Control {
+            opcode: header.opcode,
+            length: 0,
+            payload: [0; MAX_CONTROL],
+        }));
+        self.go_on_control(Frame::new(&header), input)
+    }
+
+    fn go_on_control<'b>(
+        &mut self,
+        mut frame: Frame,
+        input: &mut Input<'b>,
+    ) -> Result<Option<Event<'b>>, ProtocolError> {
+        let Some(mut control) = self.control.take() else {
+            return Ok(None);
+        };
+        let piece = frame.take(input);
+        let have = usize::from(control.length);
+        control.payload[have..have + piece.len()].copy_from_slice(piece);
+        control.length += piece.len() as u8;
+        if frame.remaining > 0 {
+            self.frame = Some(frame);
+            self.control = Some(control);
+            return Ok(None);
+        }
+        let payload = &control.payload[..usize::from(control.length)];
+        control_event(
+            control.opcode,
+            Payload::Owned(Bytes::copy_from_slice(payload)),
+        )
+        .map(Some)
+    }
+
+    fn begin_data<'b>(
+        &mut self,
+        now: Instant,
+        header: Header,
+        input: &mut Input<'b>,
+    ) -> Result<Option<Event<'b>>, ProtocolError> {
+        let limits = self.config.limits();
+        let so_far = self.message.as_ref().map_or(0, |m| m.payload.len());
+        // Compared in 64 bits, before anything is reserved: the length is only the peer's claim.
+        if header.length > (limits.max_message - so_far) as u64 {
+            return Err(ProtocolError::MessageTooBig {
+                limit: limits.max_message,
+            });
+        }
+        match (&mut self.message, header.opcode) {
+            (None, Opcode::Continuation) => return Err(ProtocolError::UnexpectedContinuation),
+            (None, opcode) => {
+                let kind = if opcode == Opcode::Text {
+                    Kind::Text
+                } else {
+                    Kind::Binary
+                };
+                if header.fin && header.length <= input.len() as u64 {
+                    let payload = input.take(header.length as usize);
+                    unmask(payload, header.mask, 0);
+                    return whole_message(kind, payload).map(Some);
+                }
+                self.message = Some(Box::new(Assembly::new(kind, now)));
+            }
+            (Some(message), Opcode::Continuation) => {
+                message.fragments += 1;
+                if message.fragments > limits.max_fragments {
+                    return Err(ProtocolError::TooManyFragments {
+                        limit: limits.max_fragments,
+                    });
+                }
+            }
+            (Some(_), _) => return Err(ProtocolError::UnfinishedMessage),
+        }
+        self.go_on_data(Frame::new(&header), input)
+    }
+
+    fn go_on_data<'b>(
+        &mut self,
+        mut frame: Frame,
+        input: &mut Input<'b>,
+    ) -> Result<Option<Event<'b>>, ProtocolError> {
+        let Some(message) = &mut self.message else {
+            return Ok(None);
+        };
+        let declared = usize::try_from(frame.remaining).unwrap_or(usize::MAX);
+        let piece = frame.take(input);
+        if message.kind == Kind::Text {
+            message.utf8.feed(piece)?;
+        }
+        reserve(&mut message.payload, piece.len(), declared);
+        message.payload.extend_from_slice(piece);
+        if frame.remaining > 0 {
+            self.frame = Some(frame);
+            return Ok(None);
+        }
+        if !frame.fin {
+            return Ok(None);
+        }
+        match self.message.take() {
+            Some(message) => message.finish().map(Some),
+            None => Ok(None),
+        }
+    }
+}
+
+impl PartialHeader {
+    fn read(&mut self, input: &mut Input<'_>, role: Role) -> Result<Option<Header>, ProtocolError> {
+        if self.length == 0
+            && let Some((header, size)) = Header::parse(input.rest, role)?
+        {
+            input.take(size);
+            return Ok(Some(header));
+        }
+        while !input.is_empty() {
+            let have = usize::from(self.length);
+            self.bytes[have] = input.take(1)[0];
+            self.length += 1;
+            if let Some((header, _)) = Header::parse(&self.bytes[..=have], role)? {
+                self.length = 0;
+                return Ok(Some(header));
+            }
+        }
+        Ok(None)
+    }
+}
+
+impl Frame {
+    const fn new(header: &Header) -> Self {
+        Self {
+            remaining: header.length,
+            key: header.mask,
+            phase: 0,
+            fin: header.fin,
+            control: header.opcode.is_control(),
+        }
+    }
+
+    /// The part of the payload that the input has, unmasked.
+    fn take<'b>(&mut self, input: &mut Input<'b>) -> &'b [u8] {
+        let count = usize::try_from(self.remaining)
+            .unwrap_or(usize::MAX)
+            .min(input.len());
+        let piece = input.take(count);
+        unmask(piece, self.key, self.phase.into());
+        self.phase = ((usize::from(self.phase) + count) % 4) as u8;
+        self.remaining -= count as u64;
+        piece
+    }
+}
+
+impl Assembly {
+    const fn new(kind: Kind, now: Instant) -> Self {
+        Self {
+            kind,
+            utf8: Utf8Check::new(),
+            fragments: 1,
+            started: now,
+            payload: Vec::new(),
+        }
+    }
+
+    fn finish(mut self) -> Result<Event<'static>, ProtocolError> {
+        if self.payload.capacity() - self.payload.len() > self.payload.len() / 8 {
+            self.payload.shrink_to_fit();
+        }
+        let payload = Bytes::from(self.payload);
+        match self.kind {
+            Kind::Text => {
+                self.utf8.finish()?;
+                Ok(Event::Text(Text::Owned(Utf8Bytes::try_from(payload)?)))
+            }
+            Kind::Binary => Ok(Event::Binary(Payload::Owned(payload))),
+        }
+    }
+}
+
+fn whole_message(kind: Kind, payload: &[u8]) -> Result<Event<'_>, ProtocolError> {
+    match kind {
+        Kind::Text => match simdutf8::basic::from_utf8(payload) {
+            Ok(text) => Ok(Event::Text(Text::Lent(text))),
+            Err(_) => Err(ProtocolError::InvalidUtf8),
+        },
+        Kind::Binary => Ok(Event::Binary(Payload::Lent(payload))),
+    }
+}
+
+fn control_event(opcode: Opcode, payload: Payload<'_>) -> Result<Event<'_>, ProtocolError> {
+    match opcode {
+        Opcode::Ping => Ok(Event::Ping(payload)),
+        Opcode::Pong => Ok(Event::Pong(payload)),
+        _ => CloseReason::parse(&payload).map(Event::Close),
+    }
+}
+
+fn unmask(payload: &mut [u8], key: Option<[u8; 4]>, phase: usize) {
+    if let Some(key) = key {
+        mask(payload, key, phase);
+    }
+}
+
+/// Makes room for `count` bytes: by doubling, but never for more than the frame still declares, nor by its declaration
+/// alone.
+fn reserve(payload: &mut Vec<u8>, count: usize, declared: usize) {
+    const FIRST_STEP: usize = 4096;
+    if payload.capacity() - payload.len() < count {
+        let step = payload.len().max(FIRST_STEP).min(declared).max(count);
+        payload.reserve_exact(step);
+    }
+}

@@ -1,0 +1,396 @@
+//! The sending half of a connection: commands in, bytes out, and the whole closing handshake.
+
+use std::io::IoSlice;
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::close::{CloseCode, CloseReason, Closed};
+use crate::config::Config;
+use crate::error::{ProtocolError, SendError, Timeout};
+use crate::frame::{Frame, Header, MAX_CONTROL, Opcode, Role};
+use crate::message::{Event, Kind, Message};
+use crate::outbox::Outbox;
+use crate::timers::Due;
+
+/// Gives a fresh masking key, which no peer may foresee (RFC 6455 §10.3): take it from a strong source of randomness.
+pub type MaskKey = fn() -> [u8; 4];
+
+/// Pongs that may wait at once. A peer that pings faster than it reads gets the newest of the rest: §5.5.3 allows to
+/// answer only the latest ping, and a bound it must have.
+const MAX_PONGS: u8 = 32;
+
+/// The sending half: the outbox and the state of the close.
+#[derive(Debug)]
+pub struct Outbound {
+    outbox: Outbox,
+    /// `None` for a server, which never masks.
+    mask_key: Option<MaskKey>,
+    pongs: u8,
+    late_pong: Option<Box<[u8]>>,
+    /// Since when the transport takes nothing.
+    blocked: Option<Instant>,
+    close: Option<Box<Closing>>,
+    config: Arc<Config>,
+}
+
+#[derive(Debug)]
+struct Closing {
+    record: Closed,
+    sent: bool,
+    received: bool,
+    /// The peer, or time, broke the connection: there is no answer to wait for.
+    failed: bool,
+    /// Nothing can be sent or received any more.
+    dead: bool,
+    deadline: Instant,
+}
+
+impl Outbound {
+    pub(crate) fn new(mask_key: Option<MaskKey>, config: Arc<Config>) -> Self {
+        Self {
+            outbox: Outbox::default(),
+            mask_key,
+            pongs: 0,
+            late_pong: None,
+            blocked: None,
+            close: None,
+            config,
+        }
+    }
+
+    /// Queues a message; a long payload is not copied if it need not be masked.
+    ///
+    /// # Errors
+    /// [`SendError::Closing`], or [`SendError::Full`] when too much waits already.
+    pub fn send(&mut self, message: Message) -> Result<(), SendError> {
+        self.check_room()?;
+        let kind = message.kind();
+        let payload = message.into_bytes();
+        match self.mask_key {
+            None if payload.len() >= Outbox::SHARE => {
+                let header = Header {
+                    fin: true,
+                    opcode: kind.opcode(),
+                    mask: None,
+                    length: payload.len() as u64,
+                };
+                self.outbox.push(|out| header.encode(out));
+                self.outbox.share(payload);
+            }
+            _ => self.push(kind.opcode(), &payload),
+        }
+        Ok(())
+    }
+
+    /// Queues a text message, copying it.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    pub fn send_text(&mut self, text: &str) -> Result<(), SendError> {
+        self.send_slice(Kind::Text, text.as_bytes())
+    }
+
+    /// Queues a binary message, copying it.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    pub fn send_binary(&mut self, payload: &[u8]) -> Result<(), SendError> {
+        self.send_slice(Kind::Binary, payload)
+    }
+
+    /// Queues a frame that many connections share. A server copies nothing of a long one; a client must mask it, and
+    /// copies it for that.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    pub fn send_frame(&mut self, frame: &Frame) -> Result<(), SendError> {
+        self.check_room()?;
+        match self.mask_key {
+            Some(_) => self.push(frame.kind().opcode(), frame.payload()),
+            None if frame.as_bytes().len() >= Outbox::SHARE => {
+                self.outbox.share(frame.as_bytes().clone());
+            }
+            None => self
+                .outbox
+                .push(|out| out.extend_from_slice(frame.as_bytes())),
+        }
+        Ok(())
+    }
+
+    /// Queues a ping of at most 125 bytes.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send), and [`SendError::ControlTooLong`].
+    pub fn ping(&mut self, payload: &[u8]) -> Result<(), SendError> {
+        self.check_room()?;
+        if payload.len() > MAX_CONTROL {
+            return Err(SendError::ControlTooLong {
+                length: payload.len(),
+                limit: MAX_CONTROL,
+            });
+        }
+        self.push(Opcode::Ping, payload);
+        Ok(())
+    }
+
+    /// Begins the closing handshake: queues the Close frame, behind what waits already.
+    ///
+    /// # Errors
+    /// [`SendError::Closing`] if it has begun; [`SendError::InvalidCloseCode`]; [`SendError::ControlTooLong`] for a
+    /// reason of more than 123 bytes.
+    pub fn close(&mut self, now: Instant, code: CloseCode, reason: &str) -> Result<(), SendError> {
+        if self.close.is_some() {
+            return Err(SendError::Closing);
+        }
+        let reason = CloseReason::new(code, reason)?;
+        self.begin_close(now, false);
+        self.send_close(Some(reason));
+        Ok(())
+    }
+
+    /// Does what an event of the receiving half calls for: answers a ping, or the peer's Close.
+    pub fn react(&mut self, now: Instant, event: &Event<'_>) {
+        match event {
+            Event::Ping(payload) if self.close.is_none() => self.pong(payload),
+            Event::Close(reason) => self.peer_closed(now, reason.clone()),
+            _ => {}
+        }
+    }
+
+    /// Does what a timer of the receiving half calls for.
+    pub fn due(&mut self, now: Instant, due: Due) {
+        match due {
+            // A ping that finds the outbox full, or the connection closing, has no work to do: the peer is awaited as is.
+            Due::Ping => drop(self.ping(b"")),
+            Due::Fail(timeout) => self.fail_with(now, timeout.close_code(), &timeout.to_string()),
+        }
+    }
+
+    /// Fails the connection (§7.1.7): says why in a Close frame, unless one was sent already.
+    pub fn fail(&mut self, now: Instant, error: &ProtocolError) {
+        self.fail_with(now, error.close_code(), &error.to_string());
+    }
+
+    /// The peer will send nothing more. Without both Close frames the connection is lost.
+    pub fn handle_eof(&mut self, now: Instant) {
+        self.begin_close(now, true);
+        if let Some(close) = &mut self.close {
+            close.dead = true;
+        }
+    }
+
+    /// The transport can take nothing now, though bytes wait.
+    pub fn handle_blocked(&mut self, now: Instant) {
+        self.blocked.get_or_insert(now);
+    }
+
+    /// Takes note of the time.
+    ///
+    /// # Errors
+    /// [`Timeout::Close`] when the close took too long, [`Timeout::Write`] when the peer reads nothing: the connection
+    /// is over.
+    pub fn handle_timeout(&mut self, now: Instant) -> Result<(), Timeout> {
+        if self
+            .write_deadline()
+            .is_some_and(|deadline| deadline <= now)
+        {
+            self.handle_eof(now);
+            return Err(Timeout::Write);
+        }
+        match &mut self.close {
+            Some(close) if !close.dead && close.deadline <= now => {
+                close.dead = true;
+                // A client that has both Close frames only waited for the server to end the TCP connection.
+                if close.record.clean {
+                    Ok(())
+                } else {
+                    Err(Timeout::Close)
+                }
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) must be called.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        match &self.close {
+            Some(close) if close.dead => None,
+            Some(close) => Some(close.deadline),
+            None => self.write_deadline(),
+        }
+    }
+
+    /// Fills `slices` with what waits to be sent, oldest first; returns how many it filled.
+    #[must_use]
+    pub fn poll_slices<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
+        self.outbox.slices(slices)
+    }
+
+    /// The first `count` of those bytes were sent. When none are left, all memory is given back.
+    pub fn written(&mut self, count: usize) {
+        self.blocked = None;
+        self.outbox.advance(count);
+        if self.outbox.is_empty() {
+            self.pongs = 0;
+            if let Some(payload) = self.late_pong.take() {
+                self.pong(&payload);
+            }
+        }
+    }
+
+    /// How many bytes wait to be sent.
+    pub const fn queued(&self) -> usize {
+        self.outbox.len()
+    }
+
+    /// Whether a Close frame was sent or received, or the connection failed.
+    pub const fn is_closing(&self) -> bool {
+        self.close.is_some()
+    }
+
+    /// Whether the transport's sending side should be shut down now: all was sent, and it is ours to end the connection
+    /// (§7.1.1: the server's; after a failure, whoever found it).
+    pub fn wants_shutdown(&self) -> bool {
+        let ours = self
+            .close
+            .as_ref()
+            .is_some_and(|c| c.failed || (c.record.clean && self.role() == Role::Server));
+        ours && self.outbox.is_empty()
+    }
+
+    /// Whether nothing is left to do: the transport may be dropped.
+    pub fn is_done(&self) -> bool {
+        let Some(close) = &self.close else {
+            return false;
+        };
+        close.dead || (close.record.clean && self.role() == Role::Server && self.outbox.is_empty())
+    }
+
+    /// The record of the close, as far as it got; `None` while the connection is open.
+    pub fn closed(&self) -> Option<&Closed> {
+        self.close.as_ref().map(|close| &close.record)
+    }
+
+    /// Which end this is.
+    pub const fn role(&self) -> Role {
+        if self.mask_key.is_some() {
+            Role::Client
+        } else {
+            Role::Server
+        }
+    }
+
+    fn send_slice(&mut self, kind: Kind, payload: &[u8]) -> Result<(), SendError> {
+        self.check_room()?;
+        self.push(kind.opcode(), payload);
+        Ok(())
+    }
+
+    fn write_deadline(&self) -> Option<Instant> {
+        let since = self.blocked.filter(|_| self.close.is_none())?;
+        Some(since + self.config.timeouts().write)
+    }
+
+    fn check_room(&self) -> Result<(), SendError> {
+        let (queued, limit) = (self.outbox.len(), self.config.limits().max_outbox);
+        if self.close.is_some() {
+            Err(SendError::Closing)
+        } else if queued >= limit {
+            Err(SendError::Full { queued, limit })
+        } else {
+            Ok(())
+        }
+    }
+
+    fn push(&mut self, opcode: Opcode, payload: &[u8]) {
+        let mask = self.mask_key.map(|key| key());
+        let header = Header {
+            fin: true,
+            opcode,
+            mask,
+            length: payload.len() as u64,
+        };
+        self.outbox.push(|out| {
+            out.reserve(Header::MAX_SIZE + payload.len());
+            header.encode(out);
+            let start = out.len();
+            out.extend_from_slice(payload);
+            if let Some(key) = mask {
+                crate::mask::mask(&mut out[start..], key, 0);
+            }
+        });
+    }
+
+    fn pong(&mut self, payload: &[u8]) {
+        if self.pongs < MAX_PONGS {
+            self.pongs += 1;
+            self.push(Opcode::Pong, payload);
+        } else {
+            self.late_pong = Some(payload.into());
+        }
+    }
+
+    fn peer_closed(&mut self, now: Instant, reason: Option<CloseReason>) {
+        self.begin_close(now, true);
+        let Some(close) = &mut self.close else { return };
+        close.received = true;
+        let answer = (!close.sent).then(|| {
+            reason.as_ref().map(|r| CloseReason {
+                reason: Default::default(),
+                ..*r
+            })
+        });
+        close.record.received = reason;
+        // §5.5.1: the answer "typically echos the status code it received".
+        if let Some(answer) = answer {
+            self.send_close(answer);
+        }
+        if let Some(close) = &mut self.close {
+            close.record.clean = !close.failed;
+        }
+    }
+
+    fn fail_with(&mut self, now: Instant, code: CloseCode, why: &str) {
+        self.begin_close(now, false);
+        let Some(close) = &mut self.close else { return };
+        close.failed = true;
+        if !close.sent {
+            let end = why.floor_char_boundary(CloseReason::MAX_REASON);
+            self.send_close(Some(CloseReason {
+                code,
+                reason: why[..end].into(),
+            }));
+        }
+    }
+
+    fn begin_close(&mut self, now: Instant, by_peer: bool) {
+        let deadline = now + self.config.timeouts().close;
+        self.close.get_or_insert_with(|| {
+            let record = Closed {
+                by_peer,
+                ..Closed::default()
+            };
+            Box::new(Closing {
+                record,
+                sent: false,
+                received: false,
+                failed: false,
+                dead: false,
+                deadline,
+            })
+        });
+    }
+
+    fn send_close(&mut self, reason: Option<CloseReason>) {
+        let payload = reason
+            .as_ref()
+            .map(CloseReason::payload)
+            .unwrap_or_default();
+        self.push(Opcode::Close, &payload);
+        if let Some(close) = &mut self.close {
+            close.sent = true;
+            close.record.sent = reason;
+        }
+    }
+}
