@@ -1,1 +1,66 @@
-//! Placeholder while the crate is laid out.
+//! WebSocket for tokio: RFC 6455, client and server, strict, bounded and cancel-safe.
+//!
+//! # A client
+//!
+//! ```no_run
+//! # async fn run() -> Result<(), openline::Error> {
+//! let mut ws = openline::connect("wss://example.org/chat").await?;
+//! ws.send("hello").await?;
+//! while let Some(message) = ws.next().await {
+//!     println!("{:?}", message?);
+//! }
+//! # Ok(()) }
+//! ```
+//!
+//! # A server
+//!
+//! [`accept`] takes a TCP stream, or [any other](Stream::new). In a program that serves HTTP with hyper or axum, use
+//! [`upgrade`] (feature `hyper`).
+//!
+//! # What it takes care of
+//!
+//! - Pings are answered, and keepalive pings are sent, while the connection is read.
+//! - Messages, fragments, heads and the queue of what is to be sent are bounded; handshake, keepalive, slow messages,
+//!   stalled writes and the close have deadlines: see [`Config`].
+//! - Servers accept web pages of the same origin only, until told otherwise: see [`OriginPolicy`].
+//! - Every future may be dropped at any point; nothing that was received or queued is lost by it.
+//!
+//! # Features
+//!
+//! - `tls` (default): `wss://`, by rustls.
+//! - `hyper`: [`upgrade`], for hyper and axum.
+//!
+//! The protocol itself, without I/O, is the crate [`proto`].
+
+mod client;
+mod error;
+mod link;
+mod receive;
+mod scratch;
+mod server;
+mod split;
+mod stream;
+mod timer;
+#[cfg(feature = "tls")]
+pub mod tls;
+#[cfg(feature = "hyper")]
+mod upgrade;
+mod websocket;
+
+pub use openline_proto as proto;
+pub use openline_proto::handshake::{
+    HandshakeError, HeadError, OriginPolicy, Rejection, RequestError, ServerOptions,
+};
+pub use openline_proto::{
+    CloseCode, CloseReason, Closed, Config, Frame, Kind, Message, ProtocolError, SendError,
+    Timeout, Utf8Bytes,
+};
+
+pub use client::{Client, connect};
+pub use error::Error;
+pub use server::{Acceptor, Opening, accept};
+pub use split::{Receiver, Sender};
+pub use stream::Stream;
+#[cfg(feature = "hyper")]
+pub use upgrade::{Upgrade, upgrade};
+pub use websocket::{Traffic, WebSocket};

@@ -194,6 +194,7 @@ impl Outbound {
             .write_deadline()
             .is_some_and(|deadline| deadline <= now)
         {
+            self.begin_close(now, false);
             self.handle_eof(now);
             return Err(Timeout::Write);
         }
@@ -242,6 +243,11 @@ impl Outbound {
     /// How many bytes wait to be sent.
     pub const fn queued(&self) -> usize {
         self.outbox.len()
+    }
+
+    /// Whether a message would be refused with [`SendError::Full`].
+    pub fn is_full(&self) -> bool {
+        self.outbox.len() >= self.config.limits().max_outbox
     }
 
     /// Whether a Close frame was sent or received, or the connection failed.

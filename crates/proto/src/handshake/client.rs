@@ -37,11 +37,9 @@ impl ClientOptions {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RequestError {
-    /// Not an absolute `ws` or `wss` URI.
-    #[error(
-        "`{0}` is no WebSocket address: it must begin with ws:// or wss:// and name a host (RFC 6455 §3)"
-    )]
-    Uri(Uri),
+    /// Not an absolute `ws` or `wss` URI without a fragment.
+    #[error("`{0}` is no WebSocket address: it must be ws://host… or wss://host…, without a #fragment (RFC 6455 §3)")]
+    Address(String),
     /// A subprotocol's name is not a token, or is offered twice.
     #[error("the subprotocol `{0}` must be a token (RFC 9110 §5.6.2) and be offered once")]
     Subprotocol(String),
@@ -89,15 +87,15 @@ pub fn request(uri: &Uri, key: Key, options: &ClientOptions) -> Result<Request<(
     let port = match uri.scheme_str() {
         Some("ws") => 80,
         Some("wss") => 443,
-        _ => return Err(RequestError::Uri(uri.clone())),
+        _ => return Err(RequestError::Address(uri.to_string())),
     };
     let authority = uri.authority().filter(|a| !a.host().is_empty());
-    let authority = authority.ok_or_else(|| RequestError::Uri(uri.clone()))?;
+    let authority = authority.ok_or_else(|| RequestError::Address(uri.to_string()))?;
     let host = match authority.port_u16() {
         Some(other) if other != port => format!("{}:{other}", authority.host()),
         _ => authority.host().to_owned(),
     };
-    let host = HeaderValue::try_from(host).map_err(|_| RequestError::Uri(uri.clone()))?;
+    let host = HeaderValue::try_from(host).map_err(|_| RequestError::Address(uri.to_string()))?;
     let target = uri.path_and_query().map_or("/", |p| p.as_str());
     let target = if target.starts_with('?') {
         format!("/{target}")
@@ -106,7 +104,9 @@ pub fn request(uri: &Uri, key: Key, options: &ClientOptions) -> Result<Request<(
     };
 
     let mut request = Request::new(());
-    *request.uri_mut() = target.parse().map_err(|_| RequestError::Uri(uri.clone()))?;
+    *request.uri_mut() = target
+        .parse()
+        .map_err(|_| RequestError::Address(uri.to_string()))?;
     let headers = request.headers_mut();
     headers.insert(HOST, host);
     headers.extend(options.headers.clone());

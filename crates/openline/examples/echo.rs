@@ -1,0 +1,31 @@
+//! An echo server: `cargo run --release -p openline --example echo -- 127.0.0.1:9001`.
+
+use openline::{Acceptor, Config, Error, WebSocket};
+use tokio::net::TcpListener;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> std::io::Result<()> {
+    let address = std::env::args()
+        .nth(1)
+        .unwrap_or_else(|| "127.0.0.1:9001".into());
+    let acceptor = Acceptor::default().config(Config::default().max_message(64 << 20));
+    let listener = TcpListener::bind(&address).await?;
+    loop {
+        let (stream, _) = listener.accept().await?;
+        stream.set_nodelay(true)?;
+        let acceptor = acceptor.clone();
+        tokio::spawn(async move {
+            // Errors end this connection only; the peer was told of them by a Close frame.
+            if let Ok(ws) = acceptor.accept(stream).await {
+                let _ = echo(ws).await;
+            }
+        });
+    }
+}
+
+async fn echo(mut ws: WebSocket) -> Result<(), Error> {
+    while let Some(message) = ws.next().await {
+        ws.send(message?).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,220 @@
+//! The server's opening handshake on a stream of bytes.
+
+use std::sync::Arc;
+
+use http::header::{CONNECTION, CONTENT_LENGTH, HeaderValue};
+use http::{Request, Response};
+use openline_proto::handshake::{self, HeadReader, OriginPolicy, ServerOptions};
+use openline_proto::{Config, Connection, Timeout};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::timeout_at;
+
+use crate::error::Error;
+use crate::stream::Stream;
+use crate::timer::now;
+use crate::websocket::WebSocket;
+
+/// Accepts a WebSocket with the default options: no subprotocol, web pages of the same origin only.
+///
+/// ```no_run
+/// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+/// let listener = tokio::net::TcpListener::bind("127.0.0.1:9001").await?;
+/// loop {
+///     let (stream, _) = listener.accept().await?;
+///     tokio::spawn(async move {
+///         let mut ws = openline::accept(stream).await?;
+///         while let Some(message) = ws.next().await {
+///             ws.send(message?).await?;
+///         }
+///         Ok::<_, openline::Error>(())
+///     });
+/// }
+/// # }
+/// ```
+///
+/// # Errors
+/// As [`Opening::accept`].
+pub async fn accept(stream: impl Into<Stream>) -> Result<WebSocket, Error> {
+    Acceptor::default().accept(stream).await
+}
+
+/// Accepts WebSockets with options of your own.
+///
+/// ```no_run
+/// # async fn run(stream: tokio::net::TcpStream) -> Result<(), openline::Error> {
+/// use openline::{Acceptor, Config, OriginPolicy};
+///
+/// let acceptor = Acceptor::default()
+///     .subprotocol("chat")
+///     .origins(OriginPolicy::Also(vec!["https://example.org".into()]))
+///     .config(Config::default().max_message(4096));
+/// let mut ws = acceptor.accept(stream).await?;
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct Acceptor {
+    options: ServerOptions,
+    config: Arc<Config>,
+}
+
+impl Acceptor {
+    /// A subprotocol that the server speaks; the first given is the most preferred.
+    #[must_use]
+    pub fn subprotocol(mut self, name: impl Into<String>) -> Self {
+        self.options = self.options.subprotocol(name);
+        self
+    }
+
+    /// Which web pages may connect. Default: those of the same origin.
+    #[must_use]
+    pub fn origins(mut self, policy: OriginPolicy) -> Self {
+        self.options = self.options.origins(policy);
+        self
+    }
+
+    /// Limits and deadlines.
+    #[must_use]
+    pub fn config(mut self, config: impl Into<Arc<Config>>) -> Self {
+        self.config = config.into();
+        self
+    }
+
+    /// Does the whole opening handshake.
+    ///
+    /// # Errors
+    /// As [`Opening::accept`].
+    pub async fn accept(&self, stream: impl Into<Stream>) -> Result<WebSocket, Error> {
+        self.read(stream).await?.accept().await
+    }
+
+    /// Reads the request, so that it can be seen before it is answered.
+    ///
+    /// # Errors
+    /// [`Error::Head`] if it is not HTTP/1.1 or too long, in which case the client was told so by HTTP;
+    /// [`Timeout::Handshake`] if it does not come in time.
+    pub async fn read(&self, stream: impl Into<Stream>) -> Result<Opening, Error> {
+        let mut stream = stream.into();
+        let mut reader = HeadReader::new(&self.config, now());
+        let deadline = reader.poll_timeout().into();
+        let read = async {
+            let mut bytes = vec![0; 4096];
+            loop {
+                let count = stream.read(&mut bytes).await?;
+                if count == 0 {
+                    break;
+                }
+                match reader.handle_input(&bytes[..count]) {
+                    Ok(false) => {}
+                    Ok(true) => break,
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            Ok::<_, Error>(reader.into_request()?)
+        };
+        match timeout_at(deadline, read).await {
+            Err(_) => Err(Timeout::Handshake.into()),
+            Ok(Ok((request, early))) => Ok(Opening {
+                stream,
+                request,
+                early,
+                deadline,
+                options: self.options.clone(),
+                config: self.config.clone(),
+            }),
+            Ok(Err(Error::Head(error))) => {
+                let mut response = Response::new(format!("{error}\n"));
+                *response.status_mut() = error.status();
+                // The client may be gone already; the error to tell is the first one.
+                let _ = timeout_at(deadline, refuse(&mut stream, response)).await;
+                Err(error.into())
+            }
+            Ok(Err(error)) => Err(error),
+        }
+    }
+}
+
+/// A request that waits for its answer.
+#[derive(Debug)]
+#[must_use = "a request that is not answered leaves the client hanging"]
+pub struct Opening {
+    stream: Stream,
+    request: Request<()>,
+    early: bytes::Bytes,
+    deadline: tokio::time::Instant,
+    options: ServerOptions,
+    config: Arc<Config>,
+}
+
+impl Opening {
+    /// The request, whatever it asks for.
+    pub const fn request(&self) -> &Request<()> {
+        &self.request
+    }
+
+    /// Accepts it as a WebSocket.
+    ///
+    /// # Errors
+    /// [`Error::Rejected`] if the request opens none, in which case the client was told so by HTTP;
+    /// [`Timeout::Handshake`]; [`Error::Io`].
+    pub async fn accept(mut self) -> Result<WebSocket, Error> {
+        let accepted = match handshake::accept(&self.request, &self.options) {
+            Ok(accepted) => accepted,
+            Err(rejection) => {
+                tracing::debug!(%rejection, "refused an opening handshake");
+                self.reject(rejection.response()).await?;
+                return Err(rejection.into());
+            }
+        };
+        let mut head = Vec::new();
+        handshake::write_response(&accepted.response, &mut head);
+        write(&mut self.stream, &head, self.deadline).await?;
+        let connection = Connection::server(self.config, now());
+        Ok(WebSocket::new(
+            self.stream,
+            connection,
+            self.early,
+            accepted.subprotocol,
+        ))
+    }
+
+    /// Refuses it with an answer of your own; `Content-Length` and `Connection: close` are added.
+    ///
+    /// # Errors
+    /// [`Timeout::Handshake`], [`Error::Io`].
+    pub async fn reject(mut self, response: Response<impl AsRef<[u8]>>) -> Result<(), Error> {
+        let refused = timeout_at(self.deadline, refuse(&mut self.stream, response)).await;
+        Ok(refused.map_err(|_| Timeout::Handshake)??)
+    }
+}
+
+async fn refuse(stream: &mut Stream, response: Response<impl AsRef<[u8]>>) -> std::io::Result<()> {
+    let (mut parts, body) = response.into_parts();
+    let body = body.as_ref();
+    parts
+        .headers
+        .insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
+    parts
+        .headers
+        .append(CONNECTION, HeaderValue::from_static("close"));
+    let mut bytes = Vec::new();
+    handshake::write_response(&Response::from_parts(parts, ()), &mut bytes);
+    bytes.extend_from_slice(body);
+    stream.write_all(&bytes).await?;
+    stream.shutdown().await?;
+    // Bytes of the client that are never read would turn the end into a reset, which can overtake the answer.
+    let mut rest = [0; 1024];
+    while stream.read(&mut rest).await? > 0 {}
+    Ok(())
+}
+
+pub(crate) async fn write(
+    stream: &mut Stream,
+    bytes: &[u8],
+    deadline: tokio::time::Instant,
+) -> Result<(), Error> {
+    let written = timeout_at(deadline, async {
+        stream.write_all(bytes).await?;
+        stream.flush().await
+    });
+    Ok(written.await.map_err(|_| Timeout::Handshake)??)
+}
