@@ -7,6 +7,7 @@ use std::task::{Context, Poll, ready};
 use http::{Request, Response};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
+use hyper_util::server::conn::auto;
 use openline_proto::handshake::{self, Rejection, ServerOptions};
 use openline_proto::{Config, Connection};
 use tokio::net::TcpStream;
@@ -109,8 +110,13 @@ impl Future for Upgrade {
     }
 }
 
+/// From under hyper's own connection, and from under hyper-util's, which `axum::serve` uses.
 fn regain_tcp(upgraded: Upgraded) -> (Stream, bytes::Bytes) {
-    match upgraded.downcast::<TokioIo<TcpStream>>() {
+    let upgraded = match upgraded.downcast::<TokioIo<TcpStream>>() {
+        Ok(parts) => return (parts.io.into_inner().into(), parts.read_buf),
+        Err(upgraded) => upgraded,
+    };
+    match auto::upgrade::downcast::<TokioIo<TcpStream>>(upgraded) {
         Ok(parts) => (parts.io.into_inner().into(), parts.read_buf),
         Err(upgraded) => (Stream::new(TokioIo::new(upgraded)), bytes::Bytes::new()),
     }
