@@ -201,8 +201,9 @@ impl Outbound {
         match &mut self.close {
             Some(close) if !close.dead && close.deadline <= now => {
                 close.dead = true;
-                // A client that has both Close frames only waited for the server to end the TCP connection.
-                if close.record.clean {
+                // A client that has both Close frames only waited for the server to end the TCP connection, and a
+                // failure was told when it was found.
+                if close.record.clean || close.failed {
                     Ok(())
                 } else {
                     Err(Timeout::Close)

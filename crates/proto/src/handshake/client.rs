@@ -38,7 +38,9 @@ impl ClientOptions {
 #[non_exhaustive]
 pub enum RequestError {
     /// Not an absolute `ws` or `wss` URI without a fragment.
-    #[error("`{0}` is no WebSocket address: it must be ws://host… or wss://host…, without a #fragment (RFC 6455 §3)")]
+    #[error(
+        "`{0}` is no WebSocket address: it must be ws://host… or wss://host…, without a #fragment (RFC 6455 §3)"
+    )]
     Address(String),
     /// A subprotocol's name is not a token, or is offered twice.
     #[error("the subprotocol `{0}` must be a token (RFC 9110 §5.6.2) and be offered once")]
