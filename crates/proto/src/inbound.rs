@@ -143,6 +143,9 @@ impl Inbound {
 
     /// Takes note of the time: what is due now, if anything.
     pub fn handle_timeout(&mut self, now: Instant) -> Option<Due> {
+        if self.over {
+            return None;
+        }
         let due = self
             .timers
             .due(now, self.message_started(), self.config.timeouts())?;
