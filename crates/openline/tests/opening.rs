@@ -1,0 +1,309 @@
+//! The opening handshake over sockets: refusals, slow and endless heads, answers that open nothing, TLS.
+
+use openline::{Acceptor, Client, Config, Error, HandshakeError, HeadError, Rejection, Timeout};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+use tokio::net::{TcpListener, TcpStream};
+
+const GOOD: &str = "GET /chat HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\
+    Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+
+/// What a server answers to `request`, and what it tells its program.
+async fn answer(request: &str) -> (String, Result<(), Error>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut stream = TcpStream::connect(listener.local_addr().unwrap())
+        .await
+        .unwrap();
+    let accept = async {
+        let (stream, _) = listener.accept().await.unwrap();
+        openline::accept(stream).await.map(drop)
+    };
+    let ask = async {
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut head = vec![0; 4096];
+        let count = stream.read(&mut head).await.unwrap();
+        stream.shutdown().await.unwrap();
+        String::from_utf8(head[..count].to_vec()).unwrap()
+    };
+    tokio::join!(ask, accept)
+}
+
+#[tokio::test]
+async fn refusals_reach_the_client_as_http() {
+    let (said, result) = answer("GET / HTTP/1.1\r\nHost: x\r\n\r\n").await;
+    assert!(
+        said.starts_with("HTTP/1.1 426 Upgrade Required\r\n"),
+        "{said}"
+    );
+    assert!(
+        said.contains("sec-websocket-version: 13\r\n") && said.contains("connection: close\r\n"),
+        "{said}"
+    );
+    assert!(matches!(
+        result,
+        Err(Error::Rejected(Rejection::NotWebSocket))
+    ));
+
+    let (said, result) = answer(&GOOD.replace("Version: 13", "Version: 7")).await;
+    assert!(said.starts_with("HTTP/1.1 426"), "{said}");
+    assert!(matches!(result, Err(Error::Rejected(Rejection::Version))));
+
+    let (said, _) = answer(&GOOD.replace("dGhlIHNhbXBsZSBub25jZQ==", "tooshort")).await;
+    assert!(
+        said.starts_with("HTTP/1.1 400") && said.ends_with('\n'),
+        "{said}"
+    );
+
+    let (said, result) = answer("this is not HTTP\r\n\r\n").await;
+    assert!(said.starts_with("HTTP/1.1 400"), "{said}");
+    assert!(matches!(result, Err(Error::Head(HeadError::Malformed(_)))));
+
+    let (said, _) = answer(GOOD).await;
+    assert!(
+        said.starts_with("HTTP/1.1 101 Switching Protocols\r\n"),
+        "{said}"
+    );
+    assert!(
+        said.contains("sec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n"),
+        "{said}"
+    );
+}
+
+#[tokio::test]
+async fn an_endless_head_is_cut_off() {
+    let (said, result) = answer(&format!("GET / HTTP/1.1\r\nX: {}", "x".repeat(20_000))).await;
+    assert!(said.starts_with("HTTP/1.1 431"), "{said}");
+    assert!(matches!(
+        result,
+        Err(Error::Head(HeadError::TooLong { limit: 16_384 }))
+    ));
+}
+
+#[tokio::test]
+async fn a_head_with_too_many_fields_is_refused() {
+    let (said, result) = answer(&format!("GET / HTTP/1.1\r\n{}\r\n", "a: b\r\n".repeat(101))).await;
+    assert!(said.starts_with("HTTP/1.1 431"), "{said}");
+    assert!(matches!(result, Err(Error::Head(HeadError::TooManyFields))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_never_ends_runs_into_the_deadline() {
+    let (mut here, there) = tokio::io::duplex(1000);
+    let began = tokio::time::Instant::now();
+    let drip = async {
+        for byte in GOOD.bytes() {
+            tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+            if here.write_all(&[byte]).await.is_err() {
+                break;
+            }
+        }
+    };
+    let accept = openline::accept(openline::Stream::new(there));
+    let (_, result) = tokio::join!(drip, accept);
+    assert!(matches!(result, Err(Error::Timeout(Timeout::Handshake))));
+    assert!(began.elapsed().as_secs() <= 11);
+}
+
+#[tokio::test]
+async fn the_request_is_seen_before_it_is_answered() {
+    let (here, there) = tokio::io::duplex(4096);
+    let server = async {
+        let opening = Acceptor::default()
+            .read(openline::Stream::new(there))
+            .await
+            .unwrap();
+        assert_eq!(opening.request().uri(), "/secret?key=1");
+        assert_eq!(opening.request().headers()["authorization"], "Bearer wrong");
+        let refusal = http::Response::builder()
+            .status(401)
+            .header("www-authenticate", "Bearer");
+        opening
+            .reject(refusal.body("who are you?").unwrap())
+            .await
+            .unwrap();
+    };
+    let client = Client::new("ws://h/secret?key=1").unwrap();
+    let bearer = http::HeaderValue::from_static("Bearer wrong");
+    let connect = client
+        .header(http::header::AUTHORIZATION, bearer)
+        .connect_over(openline::Stream::new(here));
+    let ((), result) = tokio::join!(server, connect);
+    let Err(Error::Handshake { error, response }) = result else {
+        panic!("accepted")
+    };
+    assert_eq!(
+        error,
+        HandshakeError::Status(http::StatusCode::UNAUTHORIZED)
+    );
+    assert_eq!(response.headers()["www-authenticate"], "Bearer");
+    assert_eq!(&response.body()[..], b"who are you?");
+}
+
+/// What a client makes of an answer, whatever the key was.
+async fn client_reads(answer: impl FnOnce(String) -> String) -> Result<(), Error> {
+    let (here, mut there) = tokio::io::duplex(1 << 20);
+    let server = async {
+        let mut head = vec![0; 4096];
+        let count = there.read(&mut head).await.unwrap();
+        let head = String::from_utf8(head[..count].to_vec()).unwrap();
+        let key = head
+            .lines()
+            .find_map(|l| l.strip_prefix("sec-websocket-key: "))
+            .unwrap();
+        let request = http::Request::get("/")
+            .header("host", "x")
+            .header("upgrade", "websocket");
+        let request = request
+            .header("connection", "upgrade")
+            .header("sec-websocket-version", "13");
+        let request = request.header("sec-websocket-key", key).body(()).unwrap();
+        let accepted = openline::proto::handshake::accept(&request, &Default::default()).unwrap();
+        let accept = accepted.response.headers()["sec-websocket-accept"]
+            .to_str()
+            .unwrap()
+            .to_owned();
+        there.write_all(answer(accept).as_bytes()).await.unwrap();
+        there.shutdown().await.unwrap();
+    };
+    let connect = Client::new("ws://x/")
+        .unwrap()
+        .connect_over(openline::Stream::new(here));
+    let ((), result) = tokio::join!(server, connect);
+    result.map(drop)
+}
+
+#[tokio::test]
+async fn a_client_opens_nothing_on_a_wrong_answer() {
+    let good = |accept: String| {
+        format!(
+            "HTTP/1.1 101 X\r\nUpgrade: websocket\r\nConnection: keep-alive, Upgrade\r\nSec-WebSocket-Accept: {accept}\r\n"
+        )
+    };
+    assert!(client_reads(|a| good(a) + "\r\n").await.is_ok());
+    let error = |result| match result {
+        Err(Error::Handshake { error, .. }) => error,
+        other => panic!("{other:?}"),
+    };
+    let wrong = client_reads(|_| good("AAAAAAAAAAAAAAAAAAAAAAAAAAA=".into()) + "\r\n").await;
+    assert_eq!(error(wrong), HandshakeError::Accept);
+    let wrong =
+        client_reads(|a| good(a) + "Sec-WebSocket-Extensions: permessage-deflate\r\n\r\n").await;
+    assert_eq!(error(wrong), HandshakeError::Extension);
+    let wrong = client_reads(|a| good(a) + "Sec-WebSocket-Protocol: chat\r\n\r\n").await;
+    assert_eq!(error(wrong), HandshakeError::Subprotocol);
+    let wrong = client_reads(|a| good(a) + "Content-Length: 100\r\n\r\n").await;
+    assert_eq!(error(wrong), HandshakeError::Body);
+    let cut = client_reads(|_| "HTTP/1.1 101 X\r\n".into()).await;
+    assert!(matches!(cut, Err(Error::Head(HeadError::Eof))), "{cut:?}");
+    let endless = client_reads(|_| format!("HTTP/1.1 101 X\r\nX: {}", "x".repeat(20_000))).await;
+    assert!(
+        matches!(endless, Err(Error::Head(HeadError::TooLong { .. }))),
+        "{endless:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_refusals_body_is_bounded() {
+    let result = client_reads(|_| format!("HTTP/1.1 500 X\r\n\r\n{}", "x".repeat(100_000))).await;
+    let Err(Error::Handshake { response, .. }) = result else {
+        panic!("{result:?}")
+    };
+    assert_eq!(response.body().len(), 64 * 1024);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_never_answers_runs_into_the_deadline() {
+    let (here, _there): (DuplexStream, DuplexStream) = tokio::io::duplex(4096);
+    let client = Client::new("ws://x/").unwrap().config(Config::default());
+    let result = client.connect_over(openline::Stream::new(here)).await;
+    assert!(matches!(result, Err(Error::Timeout(Timeout::Handshake))));
+}
+
+#[cfg(feature = "tls")]
+mod tls {
+    use super::*;
+    use openline::tls::TlsAcceptor;
+    use openline::tls::rustls::crypto::ring;
+    use openline::tls::rustls::pki_types::PrivateKeyDer;
+    use openline::tls::rustls::{ClientConfig, RootCertStore, ServerConfig};
+    use std::sync::Arc;
+
+    /// A server with a certificate for `localhost`, and the client's configuration that trusts it.
+    async fn server() -> (u16, ClientConfig) {
+        let certified = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let key = PrivateKeyDer::try_from(certified.signing_key.serialize_der()).unwrap();
+        let provider = Arc::new(ring::default_provider());
+        let config = ServerConfig::builder_with_provider(Arc::clone(&provider))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![certified.cert.der().clone()], key)
+            .unwrap();
+        let mut roots = RootCertStore::empty();
+        roots.add(certified.cert.der().clone()).unwrap();
+        let client = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let acceptor = acceptor.clone();
+                tokio::spawn(async move {
+                    let Ok(stream) = acceptor.accept(stream).await else {
+                        return;
+                    };
+                    let mut ws = openline::accept(stream).await.unwrap();
+                    while let Some(Ok(message)) = ws.next().await {
+                        ws.send(message).await.unwrap();
+                    }
+                });
+            }
+        });
+        (port, client)
+    }
+
+    #[tokio::test]
+    async fn wss_carries_messages_whole_and_in_halves() {
+        let (port, config) = server().await;
+        let client = Client::new(&format!("wss://localhost:{port}/"))
+            .unwrap()
+            .tls(config);
+        let (mut ws, _) = client.connect().await.unwrap();
+        for size in [5, 100_000] {
+            ws.send(vec![7; size]).await.unwrap();
+            assert_eq!(ws.next().await.unwrap().unwrap().as_bytes().len(), size);
+        }
+        let (mut sender, mut receiver) = ws.split();
+        let reader = tokio::spawn(async move {
+            let mut count = 0;
+            while let Some(message) = receiver.next().await {
+                count += message.unwrap().as_bytes().len();
+            }
+            count
+        });
+        for _ in 0..50 {
+            sender.send(vec![7; 50_000]).await.unwrap();
+        }
+        sender.close(openline::CloseCode::NORMAL, "").await.unwrap();
+        assert_eq!(reader.await.unwrap(), 50 * 50_000);
+    }
+
+    #[tokio::test]
+    async fn a_certificate_that_is_not_trusted_or_of_another_name_is_refused() {
+        let (port, config) = server().await;
+        let stranger = Client::new(&format!("wss://localhost:{port}/"))
+            .unwrap()
+            .connect()
+            .await;
+        assert!(matches!(stranger, Err(Error::Tls(_))), "{stranger:?}");
+        let other = Client::new(&format!("wss://127.0.0.1:{port}/"))
+            .unwrap()
+            .tls(config)
+            .connect()
+            .await;
+        assert!(matches!(other, Err(Error::Tls(_))), "{other:?}");
+    }
+}
