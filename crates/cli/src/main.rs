@@ -1,0 +1,58 @@
+//! The `openline` command: a push server, a demo on a real day of flights, a publisher and a listener.
+//!
+//! `docs/cli.md` in the repository is its reference.
+
+mod args;
+mod error;
+mod feed;
+mod http;
+mod listen;
+mod output;
+mod publish;
+mod serve;
+mod server_url;
+mod signals;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use crate::args::{Cli, Command};
+use crate::error::Error;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(answer) => {
+            // Help and version go to standard output, whose reader may have gone: no failure of ours.
+            let _ = answer.print();
+            return ExitCode::from(u8::try_from(answer.exit_code()).unwrap_or(error::EXIT_FAILURE));
+        }
+    };
+    match run(cli.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.is_broken_pipe() => ExitCode::SUCCESS,
+        Err(error) => {
+            error.print();
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+fn run(command: Command) -> Result<(), Error> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(Error::Runtime)?;
+    let outcome = runtime.block_on(async {
+        match command {
+            Command::Demo(args) => serve::demo(args).await,
+            Command::Serve(args) => serve::serve(args).await,
+            Command::Publish(args) => publish::run(args).await,
+            Command::Listen(args) => listen::run(args).await,
+        }
+    });
+    // A write to a reader who does not read must not keep the process alive.
+    runtime.shutdown_background();
+    outcome
+}

@@ -1,0 +1,106 @@
+//! `openline serve` and `openline demo`.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use openline_server::{Config, Drained, Server};
+use tracing_subscriber::EnvFilter;
+
+use crate::args::{Demo, Serve};
+use crate::error::Error;
+use crate::feed::{self, Day, Replay};
+use crate::output::{Output, talk};
+use crate::signals::Shutdown;
+
+/// Names the environment variable that chooses what is logged, in the form of `tracing`'s filters.
+const LOG_VARIABLE: &str = "OPENLINE_LOG";
+
+/// Serves until the end is asked for.
+pub(crate) async fn serve(args: Serve) -> Result<(), Error> {
+    let shutdown = start()?;
+    let server = bind(args, false).await?;
+    Output::new().line(&listening(server.local_addr())).await?;
+    ended(server.run(shutdown.requested()).await);
+    Ok(())
+}
+
+/// Serves the page and replays the day until the end is asked for.
+pub(crate) async fn demo(args: Demo) -> Result<(), Error> {
+    let shutdown = start()?;
+    let day = Arc::new(Day::embedded()?);
+    let flights = day.flights();
+    let server = bind(args.serve, true).await?;
+    let page = page(server.local_addr());
+    let mut output = Output::new();
+    for line in [
+        listening(server.local_addr()),
+        format!(
+            "replaying 12 September 2013 in New York: {flights} flights at {} times the pace of that day, again and again",
+            args.speed
+        ),
+        format!("open {page} in a browser, or try:"),
+        format!("  curl -N -H 'Accept: application/x-ndjson' '{page}channels/flights/*'"),
+    ] {
+        output.line(&line).await?;
+    }
+    let feed = feed::run(Replay::new(day, args.speed), server.publisher());
+    let serving = server.run(shutdown.clone().requested());
+    tokio::pin!(serving);
+    tokio::select! {
+        drained = &mut serving => ended(drained),
+        outcome = feed => {
+            // A server that drains may refuse the feed: that is its end, not a failure.
+            if !shutdown.is_requested() {
+                outcome?;
+            }
+            ended(serving.await);
+        }
+    }
+    Ok(())
+}
+
+fn start() -> Result<Shutdown, Error> {
+    let filter = EnvFilter::builder()
+        .with_env_var(LOG_VARIABLE)
+        .with_default_directive(tracing_subscriber::filter::LevelFilter::WARN.into())
+        .from_env_lossy();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
+    Shutdown::on_signals()
+}
+
+async fn bind(args: Serve, pages: bool) -> Result<Server, Error> {
+    let config = Config {
+        listen: args.address,
+        pages,
+        allow_origins: args.allow_origins,
+        allow_hosts: args.allow_hosts,
+        ..Config::default()
+    };
+    Server::bind(config).await.map_err(Error::Bind)
+}
+
+fn ended(drained: Drained) {
+    if drained.cut > 0 {
+        talk(format_args!(
+            "{} connections did not end in time and were cut",
+            drained.cut
+        ));
+    }
+}
+
+/// The line that tells the address listened on, with the real port, for people and for scripts.
+fn listening(address: SocketAddr) -> String {
+    format!("listening on http://{address}/")
+}
+
+/// The server's page as a browser on this machine finds it: an address that stands for all of them is no destination.
+fn page(address: SocketAddr) -> String {
+    if address.ip().is_unspecified() {
+        format!("http://localhost:{}/", address.port())
+    } else {
+        format!("http://{address}/")
+    }
+}

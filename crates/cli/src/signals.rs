@@ -1,0 +1,82 @@
+//! The graceful end: the first SIGINT or SIGTERM asks for it, the second ends the process at once.
+
+use tokio::sync::watch;
+
+use crate::error::{EXIT_FAILURE, Error};
+use crate::output::talk;
+
+/// Tells when the user or the system wants the process to end.
+#[derive(Clone, Debug)]
+pub(crate) struct Shutdown(watch::Receiver<bool>);
+
+impl Shutdown {
+    /// Takes over the signals of the process. To be called within the runtime.
+    ///
+    /// # Errors
+    /// [`Error::Signals`] when the system refuses.
+    pub(crate) fn on_signals() -> Result<Self, Error> {
+        let mut signals = Signals::new().map_err(Error::Signals)?;
+        let (sender, receiver) = watch::channel(false);
+        tokio::spawn(async move {
+            signals.recv().await;
+            let _ = sender.send(true);
+            signals.recv().await;
+            talk("ended at once by a second signal");
+            std::process::exit(EXIT_FAILURE.into());
+        });
+        Ok(Self(receiver))
+    }
+
+    /// Waits until the end is asked for.
+    pub(crate) async fn requested(mut self) {
+        // The sender lives as long as the process: its task never returns.
+        let _ = self.0.wait_for(|asked| *asked).await;
+    }
+
+    /// Whether the end was asked for.
+    pub(crate) fn is_requested(&self) -> bool {
+        *self.0.borrow()
+    }
+}
+
+#[cfg(unix)]
+struct Signals {
+    interrupt: tokio::signal::unix::Signal,
+    terminate: tokio::signal::unix::Signal,
+}
+
+#[cfg(unix)]
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+        })
+    }
+
+    async fn recv(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}
+
+#[cfg(windows)]
+struct Signals {
+    interrupt: tokio::signal::windows::CtrlC,
+}
+
+#[cfg(windows)]
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            interrupt: tokio::signal::windows::ctrl_c()?,
+        })
+    }
+
+    async fn recv(&mut self) {
+        self.interrupt.recv().await;
+    }
+}

@@ -1,0 +1,8 @@
+//! Runs the real `openline` binary, as a user would.
+
+mod command_line;
+mod publish_and_listen;
+mod scripted;
+mod serving;
+mod support;
+mod tls;

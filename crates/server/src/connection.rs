@@ -1,0 +1,127 @@
+//! One connection: HTTP/1.1 by hyper, until it ends or becomes a WebSocket.
+
+use std::convert::Infallible;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use axum::Router;
+use axum::body::Body;
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::TcpStream;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt as _;
+
+use crate::http::{App, router};
+use crate::line::{Answering, Line};
+use crate::wire::Wire;
+
+/// Longest head of a request in bytes; past it the answer is `431`. It also bounds what hyper
+/// keeps of an answer that the client is slow to take.
+const MAX_HEAD: usize = 64 * 1024;
+/// Most header fields of a request.
+const MAX_FIELDS: usize = 100;
+
+/// What all connections are served with.
+#[derive(Debug)]
+pub(crate) struct Connections {
+    app: Arc<App>,
+    router: Router,
+    cut: CancellationToken,
+}
+
+impl Connections {
+    /// Connections to `app` that end when `cut` is cancelled, however far they are.
+    pub(crate) fn new(app: Arc<App>, cut: CancellationToken) -> Self {
+        Self {
+            router: router(Arc::clone(&app)),
+            app,
+            cut,
+        }
+    }
+
+    /// Serves a connection in a task of its own.
+    pub(crate) fn serve(&self, tcp: TcpStream, place: OwnedSemaphorePermit) {
+        let config = &self.app.config;
+        let line = Arc::new(Line::new(place));
+        let (header, write) = (config.header_timeout, config.write_timeout);
+        let wire = Wire::new(tcp, Arc::clone(&line), header, write);
+        let router = self.router.clone();
+        let service = service_fn(move |mut request: Request<Incoming>| {
+            let answering = line.request();
+            request.extensions_mut().insert(Arc::clone(&line));
+            let answer = router.clone().oneshot(request.map(Body::new));
+            async move {
+                let Ok(response) = answer.await;
+                Ok::<_, Infallible>(tracked(response, answering))
+            }
+        });
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(config.idle_timeout)
+            .max_headers(MAX_FIELDS)
+            .max_buf_size(MAX_HEAD)
+            .serve_connection(TokioIo::new(wire), service)
+            .with_upgrades();
+
+        let (drain, cut) = (self.app.drain.clone(), self.cut.clone());
+        self.app.tasks.spawn(async move {
+            let mut connection = pin!(connection);
+            let ended = tokio::select! {
+                ended = &mut connection => ended,
+                () = drain.cancelled() => {
+                    // It ends after the request that is being answered.
+                    connection.as_mut().graceful_shutdown();
+                    tokio::select! {
+                        ended = connection => ended,
+                        () = cut.cancelled() => return,
+                    }
+                }
+                () = cut.cancelled() => return,
+            };
+            if let Err(error) = ended {
+                tracing::debug!(%error, "a connection failed");
+            }
+        });
+    }
+}
+
+fn tracked(response: Response<Body>, answering: Answering) -> Response<Tracked> {
+    response.map(|body| Tracked {
+        body,
+        _answering: answering,
+    })
+}
+
+/// A body that tells when it was sent, or given up.
+struct Tracked {
+    body: Body,
+    _answering: Answering,
+}
+
+impl HttpBody for Tracked {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

@@ -1,0 +1,124 @@
+//! `POST`: publishing.
+
+use axum::body::Body;
+use axum::extract::Request;
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use http::header::{
+    ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderMap, HeaderValue,
+};
+use http::{HeaderName, StatusCode};
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use serde_json::json;
+
+use super::App;
+use super::problem::{Kind, Problem};
+use crate::broker::Scope;
+use crate::channel::Channel;
+use crate::publisher::PublishError;
+use crate::transport::etag;
+
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+/// Longest idempotency key, in bytes.
+const MAX_KEY: usize = 255;
+/// The type of a body that comes without one.
+const NO_TYPE: &str = "application/octet-stream";
+
+/// Publishes the request's body on `channel`.
+pub(super) async fn publish(
+    app: &App,
+    channel: Channel,
+    request: Request,
+) -> Result<Response, Problem> {
+    let (parts, body) = request.into_parts();
+    let content_type = content_type(&parts.headers)?;
+    // Taken with the head: of two tries at the same time, the one that comes second is told so
+    // however slowly the first one's body comes.
+    let reserved = idempotency_key(&parts.headers)?
+        .map(|key| app.under_way.reserve(Scope::new("", &channel, key)))
+        .transpose()?;
+    let body = read(app, &parts.headers, body).await?;
+    let scope = reserved.as_ref().map(|reserved| reserved.scope);
+    let appended = app
+        .publisher
+        .append(channel.clone(), content_type, body, scope)
+        .await?;
+    tracing::debug!(%channel, cursor = %appended.cursor, "published");
+
+    let answer = json!({
+        "channel": channel.as_str(),
+        "cursor": appended.cursor.to_string(),
+        "time": format!("{:.3}", appended.time),
+    });
+    let mut response = (StatusCode::CREATED, format!("{answer}\n")).into_response();
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(ETAG, etag(appended.cursor)?);
+    Ok(response)
+}
+
+fn content_type(headers: &HeaderMap) -> Result<&str, Problem> {
+    if headers
+        .get(CONTENT_ENCODING)
+        .is_some_and(|coding| coding != "identity")
+    {
+        return Err(Problem::new(
+            Kind::ContentEncoding,
+            "a body is handed on as it is, without its Content-Encoding; send it unencoded",
+        )
+        .with_header(ACCEPT_ENCODING, HeaderValue::from_static("identity")));
+    }
+    let mut fields = headers.get_all(CONTENT_TYPE).into_iter();
+    match (fields.next(), fields.next()) {
+        (None, _) => Ok(NO_TYPE),
+        (Some(field), None) => field
+            .to_str()
+            .map_err(|_| Problem::new(Kind::BadRequest, "Content-Type is not ASCII text")),
+        _ => Err(Problem::new(
+            Kind::BadRequest,
+            "Content-Type is there twice",
+        )),
+    }
+}
+
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
+    let mut fields = headers.get_all(IDEMPOTENCY_KEY).into_iter();
+    let Some(field) = fields.next() else {
+        return Ok(None);
+    };
+    field
+        .to_str()
+        .ok()
+        .filter(|key| (1..=MAX_KEY).contains(&key.len()) && fields.next().is_none())
+        .map(Some)
+        .ok_or_else(|| {
+            Problem::new(
+                Kind::BadRequest,
+                format!("send one Idempotency-Key of 1 to {MAX_KEY} ASCII characters"),
+            )
+        })
+}
+
+/// The whole body, if it comes in time and is not too large. No more than the limit is ever kept.
+async fn read(app: &App, headers: &HeaderMap, body: Body) -> Result<Bytes, Problem> {
+    let limit = app.config.max_publication;
+    let too_large = || Problem::from(PublishError::TooLarge { limit });
+    let declared = headers
+        .get(CONTENT_LENGTH)
+        .and_then(|length| length.to_str().ok()?.parse().ok());
+    if declared.is_some_and(|length: u64| length > limit as u64) {
+        return Err(too_large());
+    }
+    match tokio::time::timeout(app.config.body_timeout, Limited::new(body, limit).collect()).await {
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
+        Ok(Err(_)) => Err(Problem::new(Kind::BadRequest, "the body broke off")),
+        Err(_) => Err(Problem::new(
+            Kind::BodyTimeout,
+            format!(
+                "send the whole body within {} s",
+                app.config.body_timeout.as_secs()
+            ),
+        )),
+    }
+}

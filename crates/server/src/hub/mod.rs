@@ -1,0 +1,203 @@
+//! The fan-out inside one process: a publication comes in once and reaches the queue of each
+//! subscriber whose filter matches, shared by all of them.
+
+mod index;
+mod queue;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use self::index::{Id, Index};
+use self::queue::Queue;
+use crate::channel::Filter;
+use crate::publication::Publication;
+
+pub use self::queue::Lagged;
+
+/// Hands publications to subscribers. Cheap to clone; every clone is the same hub.
+///
+/// Publishing never waits for a subscriber: one whose queue is full is let go ([`Lagged`]).
+#[derive(Debug, Clone)]
+pub struct Hub {
+    index: Arc<Mutex<Registry>>,
+    bound: usize,
+}
+
+#[derive(Debug, Default)]
+struct Registry {
+    index: Index,
+    next: Id,
+}
+
+impl Hub {
+    /// A hub whose subscribers' queues hold at most `bound` bytes each, by
+    /// [`Publication::weight`]; a single publication always fits.
+    pub fn new(bound: usize) -> Self {
+        Self {
+            index: Arc::default(),
+            bound,
+        }
+    }
+
+    /// Takes the hub, so that a broker can fix an order between its log and the hub: it takes the
+    /// hub while it still holds its log, then lets go of the log.
+    pub fn lock(&self) -> HubGuard<'_> {
+        let registry = self.index.lock().unwrap_or_else(PoisonError::into_inner);
+        HubGuard {
+            hub: self,
+            registry,
+        }
+    }
+}
+
+/// The hub, taken by one thread. A [`Live`] is not to be dropped while it is held: its end takes
+/// the hub too.
+#[derive(Debug)]
+pub struct HubGuard<'a> {
+    hub: &'a Hub,
+    registry: MutexGuard<'a, Registry>,
+}
+
+impl HubGuard<'_> {
+    /// Hands `publication` to every subscriber that asked for its channel.
+    pub fn publish(&mut self, publication: &Arc<Publication>) {
+        let mut lagged = 0_usize;
+        self.registry.index.each(publication.channel(), |_, queue| {
+            lagged += usize::from(queue.push(publication));
+        });
+        if lagged > 0 {
+            tracing::debug!(channel = %publication.channel(), lagged, "let subscribers go that lag");
+        }
+    }
+
+    /// A subscriber to what is published from now on.
+    pub fn subscribe(&mut self, filter: &Filter) -> Live {
+        let id = self.registry.next;
+        self.registry.next += 1;
+        let queue = Arc::new(Queue::new(self.hub.bound));
+        self.registry.index.insert(filter, id, Arc::clone(&queue));
+        Live {
+            hub: self.hub.clone(),
+            filter: filter.clone(),
+            id,
+            queue,
+        }
+    }
+}
+
+/// The receiving end of one subscription; dropping it ends the subscription.
+#[derive(Debug)]
+pub struct Live {
+    hub: Hub,
+    filter: Filter,
+    id: Id,
+    queue: Arc<Queue>,
+}
+
+impl Live {
+    /// The next publication. Cancel-safe.
+    pub async fn next(&mut self) -> Result<Arc<Publication>, Lagged> {
+        loop {
+            if let Some(publication) = self.try_next()? {
+                return Ok(publication);
+            }
+            self.queue.pushed().await;
+        }
+    }
+
+    /// The next publication if there is one now.
+    pub fn try_next(&mut self) -> Result<Option<Arc<Publication>>, Lagged> {
+        self.queue.try_pop()
+    }
+
+    /// Waits until the subscriber lags, and takes no publication. Cancel-safe.
+    pub async fn lagged(&mut self) -> Lagged {
+        loop {
+            if let Err(lagged) = self.queue.check() {
+                return lagged;
+            }
+            self.queue.pushed().await;
+        }
+    }
+}
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        self.hub.lock().registry.index.remove(&self.filter, self.id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::cursor::{Cursor, Epoch};
+    use crate::publication::Content;
+
+    fn publication(channel: &str, offset: u64, size: usize) -> Arc<Publication> {
+        let content = Content::new("text/plain", Bytes::from(vec![b'x'; size])).unwrap();
+        let cursor = Cursor::after(Epoch::random(), offset);
+        let time = jiff::Timestamp::UNIX_EPOCH;
+        Arc::new(Publication::new(
+            channel.parse().unwrap(),
+            cursor,
+            time,
+            content,
+        ))
+    }
+
+    #[tokio::test]
+    async fn subscribers_share_what_they_get() {
+        let hub = Hub::new(1 << 20);
+        let mut one = hub.lock().subscribe(&"a/b".parse().unwrap());
+        let mut two = hub.lock().subscribe(&"a/**".parse().unwrap());
+        let published = publication("a/b", 1, 3);
+        hub.lock().publish(&published);
+        hub.lock().publish(&publication("b", 2, 3));
+        assert!(Arc::ptr_eq(&published, &one.next().await.unwrap()));
+        assert!(Arc::ptr_eq(&published, &two.next().await.unwrap()));
+        assert!(two.try_next().unwrap().is_none());
+    }
+
+    #[tokio::test]
+    async fn a_waiting_subscriber_is_woken() {
+        let hub = Hub::new(1 << 20);
+        let mut live = hub.lock().subscribe(&"a".parse().unwrap());
+        let waiting = tokio::spawn(async move { live.next().await.unwrap().offset() });
+        tokio::task::yield_now().await;
+        hub.lock().publish(&publication("a", 7, 3));
+        assert_eq!(waiting.await.unwrap(), 7);
+    }
+
+    #[tokio::test]
+    async fn one_that_stalls_is_let_go_and_the_others_lose_nothing() {
+        let hub = Hub::new(4 * 1024);
+        let mut stalled = hub.lock().subscribe(&"a".parse().unwrap());
+        let mut quick = hub.lock().subscribe(&"a".parse().unwrap());
+        for offset in 1..=10 {
+            hub.lock().publish(&publication("a", offset, 1024));
+            assert_eq!(quick.next().await.unwrap().offset(), offset);
+        }
+        assert_eq!(stalled.next().await.unwrap_err(), Lagged);
+        assert_eq!(stalled.lagged().await, Lagged);
+    }
+
+    #[tokio::test]
+    async fn a_stalled_subscriber_keeps_no_publication_alive() {
+        let hub = Hub::new(1);
+        let _stalled = hub.lock().subscribe(&"a".parse().unwrap());
+        let first = publication("a", 1, 10);
+        hub.lock().publish(&first);
+        assert_eq!(Arc::strong_count(&first), 2, "one always fits");
+        hub.lock().publish(&publication("a", 2, 10));
+        assert_eq!(Arc::strong_count(&first), 1);
+    }
+
+    #[test]
+    fn dropping_the_receiver_ends_the_subscription() {
+        let hub = Hub::new(1);
+        let live = hub.lock().subscribe(&"a/*".parse().unwrap());
+        drop(live);
+        assert!(hub.lock().registry.index.is_empty());
+    }
+}

@@ -1,0 +1,93 @@
+//! What is known of one connection by all who serve it.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::OwnedSemaphorePermit;
+
+use crate::meter::Meter;
+
+/// One client's connection, from its first byte to its last, HTTP and WebSocket.
+#[derive(Debug)]
+pub(crate) struct Line {
+    /// Requests whose answer is not sent whole: 0 or 1, but for pipelining.
+    requests: AtomicUsize,
+    tally: Mutex<Tally>,
+    /// The connection's place among all, given back when nobody knows the connection any more.
+    _place: OwnedSemaphorePermit,
+}
+
+/// Whose the bytes are.
+#[derive(Debug, Default)]
+struct Tally {
+    /// The meter of the request that is being answered, if it named one.
+    meter: Option<Arc<Meter>>,
+    /// Bytes received since the last were sent: a request's, which is not known to be whose before
+    /// its head is read.
+    unclaimed: u64,
+}
+
+impl Line {
+    pub(crate) fn new(place: OwnedSemaphorePermit) -> Self {
+        Self {
+            requests: AtomicUsize::new(0),
+            tally: Mutex::default(),
+            _place: place,
+        }
+    }
+
+    /// A request has come; it is being answered until the guard is dropped.
+    pub(crate) fn request(self: &Arc<Self>) -> Answering {
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        self.tally().meter = None;
+        Answering(Arc::clone(self))
+    }
+
+    /// Whether a request is being answered.
+    pub(crate) fn is_answering(&self) -> bool {
+        self.requests.load(Ordering::Relaxed) > 0
+    }
+
+    /// Counts the request that is being answered, and all its bytes, to `meter`.
+    pub(crate) fn meter(&self, meter: Arc<Meter>) {
+        meter.add_request();
+        self.tally().meter = Some(meter);
+    }
+
+    /// The meter that is counted to, for one who takes the counting over. What was received and
+    /// not answered yet is left to it.
+    pub(crate) fn take_meter(&self) -> Option<Arc<Meter>> {
+        let mut tally = self.tally();
+        tally.unclaimed = 0;
+        tally.meter.take()
+    }
+
+    /// Bytes that came.
+    pub(crate) fn received(&self, bytes: usize) {
+        self.tally().unclaimed += bytes as u64;
+    }
+
+    /// Bytes that went: the answer to what came before them.
+    pub(crate) fn sent(&self, bytes: usize) {
+        let mut tally = self.tally();
+        let up = std::mem::take(&mut tally.unclaimed);
+        if let Some(meter) = &tally.meter {
+            meter.add_up(up);
+            meter.add_down(bytes as u64);
+        }
+    }
+
+    fn tally(&self) -> MutexGuard<'_, Tally> {
+        self.tally.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One request that is being answered.
+#[derive(Debug)]
+pub(crate) struct Answering(Arc<Line>);
+
+impl Drop for Answering {
+    fn drop(&mut self) {
+        self.0.requests.fetch_sub(1, Ordering::Relaxed);
+    }
+}

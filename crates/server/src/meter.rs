@@ -1,0 +1,166 @@
+//! Meters: requests and bytes, as this server counts them, by a name that the client gives.
+//!
+//! The pages show with them what each way to listen costs.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use axum::extract::{Request, State};
+use axum::response::{IntoResponse, Response};
+use http::Method;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use jiff::Timestamp;
+use serde_json::{Map, Value, json};
+
+use crate::http::{App, Kind, Problem};
+
+/// Meters kept at once; past it the one that was used the longest ago goes.
+const MAX_METERS: usize = 1000;
+/// Most names in one request for `/meters`.
+const MAX_NAMES: usize = 100;
+/// Longest name of a meter.
+const MAX_NAME: usize = 64;
+
+/// What one name has used.
+#[derive(Debug, Default)]
+pub(crate) struct Meter {
+    requests: AtomicU64,
+    up: AtomicU64,
+    down: AtomicU64,
+}
+
+impl Meter {
+    pub(crate) fn add_request(&self) {
+        self.requests.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Bytes from the client.
+    pub(crate) fn add_up(&self, bytes: u64) {
+        self.up.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Bytes to the client.
+    pub(crate) fn add_down(&self, bytes: u64) {
+        self.down.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    fn told(&self) -> Value {
+        json!({
+            "requests": self.requests.load(Ordering::Relaxed),
+            "bytes_up": self.up.load(Ordering::Relaxed),
+            "bytes_down": self.down.load(Ordering::Relaxed),
+        })
+    }
+}
+
+/// All meters, by name.
+#[derive(Debug, Default)]
+pub(crate) struct Meters(Mutex<Table>);
+
+#[derive(Debug, Default)]
+struct Table {
+    meters: HashMap<String, (u64, Arc<Meter>)>,
+    /// Grows with each use.
+    uses: u64,
+}
+
+impl Meters {
+    /// The meter of that name, made if need be.
+    pub(crate) fn get(&self, name: &str) -> Arc<Meter> {
+        let mut table = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        table.uses += 1;
+        let now = table.uses;
+        if let Some((used, meter)) = table.meters.get_mut(name) {
+            *used = now;
+            return Arc::clone(meter);
+        }
+        if table.meters.len() >= MAX_METERS {
+            let oldest = table.meters.iter().min_by_key(|(_, (used, _))| *used);
+            if let Some(name) = oldest.map(|(name, _)| name.clone()) {
+                table.meters.remove(&name);
+            }
+        }
+        let meter = Arc::<Meter>::default();
+        table
+            .meters
+            .insert(name.to_owned(), (now, Arc::clone(&meter)));
+        meter
+    }
+
+    fn told(&self, name: &str) -> Value {
+        let table = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        table
+            .meters
+            .get(name)
+            .map_or_else(|| Meter::default().told(), |(_, meter)| meter.told())
+    }
+}
+
+/// A meter's name is 1 to 64 characters from `A-Z a-z 0-9 _ -`.
+pub(crate) fn check_name(name: &str) -> Result<(), Problem> {
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b == b'-';
+    if (1..=MAX_NAME).contains(&name.len()) && name.bytes().all(allowed) {
+        return Ok(());
+    }
+    Err(Problem::new(
+        Kind::BadRequest,
+        format!("a meter's name has 1 to {MAX_NAME} characters from A-Z a-z 0-9 _ -"),
+    ))
+}
+
+/// `GET /meters?name=a&name=b`.
+pub(crate) async fn answer(State(app): State<Arc<App>>, request: Request) -> Response {
+    tell(&app, &request).unwrap_or_else(IntoResponse::into_response)
+}
+
+fn tell(app: &App, request: &Request) -> Result<Response, Problem> {
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        return Err(Problem::method("GET, HEAD"));
+    }
+    let query = request.uri().query().unwrap_or_default();
+    let mut told = Map::new();
+    for (_, name) in form_urlencoded::parse(query.as_bytes()).filter(|(key, _)| key == "name") {
+        check_name(&name)?;
+        let meter = app.meters.told(&name);
+        told.insert(name.into_owned(), meter);
+        if told.len() > MAX_NAMES {
+            return Err(Problem::new(
+                Kind::BadRequest,
+                format!("ask for at most {MAX_NAMES} meters at once"),
+            ));
+        }
+    }
+    let body = json!({ "time": format!("{:.3}", Timestamp::now()), "meters": told });
+    let mut response = format!("{body}\n").into_response();
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    Ok(response)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_one_used_the_longest_ago_goes_first() {
+        let meters = Meters::default();
+        for name in 0..MAX_METERS {
+            meters.get(&name.to_string()).add_request();
+        }
+        meters.get("0");
+        meters.get("one more");
+        assert_eq!(meters.told("0")["requests"], 1);
+        assert_eq!(meters.told("1")["requests"], 0);
+        assert_eq!(meters.told("2")["requests"], 1);
+    }
+
+    #[test]
+    fn names_are_checked() {
+        assert!(check_name("lane-1_A").is_ok());
+        for wrong in ["", "a b", "é", &"x".repeat(65)] {
+            assert!(check_name(wrong).is_err(), "{wrong}");
+        }
+    }
+}

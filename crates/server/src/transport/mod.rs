@@ -1,0 +1,21 @@
+//! The ways to listen: each turns what a broker has into bytes for one client.
+
+pub(crate) mod poll;
+pub(crate) mod stream;
+pub(crate) mod ws;
+
+use http::HeaderValue;
+
+use crate::cursor::Cursor;
+use crate::http::{Kind, Problem};
+
+/// The first object of every stream of envelopes: where it stands.
+fn standing(cursor: Cursor, recovered: bool) -> String {
+    format!("{{\"cursor\":\"{cursor}\",\"recovered\":{recovered}}}")
+}
+
+/// A cursor as an entity tag.
+pub(crate) fn etag(cursor: Cursor) -> Result<HeaderValue, Problem> {
+    HeaderValue::try_from(format!("\"{cursor}\""))
+        .map_err(|_| Problem::new(Kind::Unavailable, "the log gave no usable cursor"))
+}

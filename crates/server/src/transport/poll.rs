@@ -1,0 +1,139 @@
+//! Polling and long polling: one answer to one request.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use futures_util::stream;
+use http::StatusCode;
+use http::header::{
+    CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, HeaderValue,
+    X_CONTENT_TYPE_OPTIONS,
+};
+use tokio::time::Instant;
+
+use super::{etag, standing};
+use crate::broker::{Page, Since};
+use crate::channel::{Channel, Filter};
+use crate::http::{App, Kind, Known, Problem};
+use crate::hub::Live;
+use crate::publication::Publication;
+
+/// The state of a channel: its latest publication unless the client has it, which is waited for
+/// up to `wait`.
+pub(crate) async fn state(
+    app: &App,
+    channel: Channel,
+    known: Known,
+    wait: Duration,
+) -> Result<Response, Problem> {
+    let deadline = Instant::now() + wait;
+    let mut latest = app.broker.latest(&channel).await?;
+    // `*` means what there is when the request comes.
+    let known = match (known, &latest) {
+        (Known::Any, Some(latest)) => Known::Cursors(vec![latest.cursor()]),
+        (Known::Any, None) => Known::Cursors(Vec::new()),
+        (known, _) => known,
+    };
+    let is_news = |latest: &Option<Arc<Publication>>| {
+        latest
+            .as_ref()
+            .is_some_and(|publication| !known.has(publication))
+    };
+    if !is_news(&latest) && !wait.is_zero() {
+        let filter = Filter::Exact(channel.clone());
+        let mut subscription = app.broker.subscribe(&filter, Since::Start).await?;
+        latest = subscription.missed.pop();
+        while !is_news(&latest) && published(app, &mut subscription.live, deadline).await {
+            latest = app.broker.latest(&channel).await?;
+        }
+    }
+    match latest {
+        Some(latest) if known.has(&latest) => {
+            let mut response = StatusCode::NOT_MODIFIED.into_response();
+            response.headers_mut().insert(ETAG, etag(latest.cursor())?);
+            Ok(response)
+        }
+        Some(latest) => whole(&latest),
+        None => Err(Problem::new(
+            Kind::NoPublication,
+            format!("nothing is kept of {channel}; `Prefer: wait=30` waits for a publication"),
+        )),
+    }
+}
+
+/// A piece of the stream, as JSON; if there is nothing after `since` yet, it is waited for up to
+/// `wait`.
+pub(crate) async fn page(
+    app: &App,
+    filter: &Filter,
+    since: Since,
+    limit: usize,
+    wait: Duration,
+) -> Result<Response, Problem> {
+    let deadline = Instant::now() + wait;
+    let mut page = app.broker.read(filter, since, limit).await?;
+    if page.publications.is_empty() && page.recovered && !wait.is_zero() {
+        let from = Since::Cursor(page.cursor);
+        let mut subscription = app.broker.subscribe(filter, from).await?;
+        if subscription.missed.is_empty() && subscription.recovered {
+            published(app, &mut subscription.live, deadline).await;
+        }
+        page = app.broker.read(filter, from, limit).await?;
+    }
+    Ok(json(&page))
+}
+
+/// Waits until something is published; no if the time is over, or the server is to end.
+async fn published(app: &App, live: &mut Live, deadline: Instant) -> bool {
+    tokio::select! {
+        biased;
+        // One that lags was published to.
+        _ = live.next() => true,
+        () = tokio::time::sleep_until(deadline) => false,
+        () = app.drain.cancelled() => false,
+    }
+}
+
+/// The publication as it was published.
+fn whole(publication: &Publication) -> Result<Response, Problem> {
+    let content = publication.content();
+    let content_type = HeaderValue::try_from(content.content_type())
+        .map_err(|_| Problem::new(Kind::Unavailable, "the log gave no usable content type"))?;
+    let mut response = Body::from(content.body().clone()).into_response();
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, content_type);
+    headers.insert(ETAG, etag(publication.cursor())?);
+    // Whoever may publish must not be able to run a script as a page of this server.
+    headers.insert(
+        CONTENT_SECURITY_POLICY,
+        HeaderValue::from_static("default-src 'none'; sandbox"),
+    );
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    Ok(response)
+}
+
+/// `{"publications":[…],"cursor":"…","recovered":…}`, the envelopes shared with all other listeners.
+fn json(page: &Page) -> Response {
+    let mut pieces = Vec::with_capacity(2 * page.publications.len() + 2);
+    pieces.push(Bytes::from_static(b"{\"publications\":["));
+    for (index, publication) in page.publications.iter().enumerate() {
+        if index > 0 {
+            pieces.push(Bytes::from_static(b","));
+        }
+        pieces.push(publication.envelope());
+    }
+    let standing = standing(page.cursor, page.recovered);
+    pieces.push(format!("],{}\n", &standing[1..]).into());
+
+    let length: usize = pieces.iter().map(Bytes::len).sum();
+    let pieces = stream::iter(pieces.into_iter().map(Ok::<_, Infallible>));
+    let mut response = Body::from_stream(pieces).into_response();
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(CONTENT_LENGTH, length.into());
+    response
+}

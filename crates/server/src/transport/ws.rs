@@ -1,0 +1,299 @@
+//! WebSocket: bare bodies of one channel, or envelopes with cursors.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::vec;
+
+use axum::body::Body;
+use axum::extract::Request;
+use axum::response::Response;
+use bytes::Bytes;
+use http::header::{CONNECTION, HeaderMap, SEC_WEBSOCKET_VERSION, UPGRADE};
+use hyper::upgrade::Upgraded;
+use hyper_util::rt::TokioIo;
+use openline::{
+    CloseCode, Frame, Message, OriginPolicy, Rejection, ServerOptions, Stream, Traffic, WebSocket,
+};
+use serde::Deserialize;
+
+use super::standing;
+use crate::broker::{Since, Subscription};
+use crate::channel::Filter;
+use crate::http::{App, Kind, Problem};
+use crate::hub::{Lagged, Live};
+use crate::line::Line;
+use crate::meter::Meter;
+use crate::publication::Publication;
+use crate::wire::Wire;
+
+/// The subprotocol of envelopes with cursors.
+const SUBPROTOCOL: &str = "openline.v1";
+/// Longest message that a client may send: a token.
+const MAX_MESSAGE: usize = 16 * 1024;
+/// Bytes after which what is queued for the client is flushed before more is.
+const BATCH: usize = 128 * 1024;
+
+/// Whether the request asks for a WebSocket, rightly or not.
+pub(crate) fn is_asked_for(headers: &HeaderMap) -> bool {
+    headers
+        .get_all(UPGRADE)
+        .into_iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|line| line.split(','))
+        .any(|protocol| protocol.trim().eq_ignore_ascii_case("websocket"))
+}
+
+/// Answers the opening handshake, and serves the WebSocket in a task of its own.
+pub(crate) async fn open(
+    app: Arc<App>,
+    filter: Filter,
+    since: Since,
+    mut request: Request,
+) -> Result<Response, Problem> {
+    let line = request.extensions().get::<Arc<Line>>().cloned();
+    // Origins were judged for all transports alike before this.
+    let options = ServerOptions::default()
+        .subprotocol(SUBPROTOCOL)
+        .origins(OriginPolicy::Any);
+    let (response, upgrade) = openline::upgrade(&mut request, &options).map_err(refusal)?;
+    let spoken = match (&filter, upgrade.subprotocol()) {
+        (Filter::Exact(_), None) => Spoken::Bodies,
+        (Filter::Pattern(_), None) => Spoken::Envelopes { tokens: false },
+        (_, Some(_)) => Spoken::Envelopes { tokens: true },
+    };
+    let subscription = app.broker.subscribe(&filter, since).await?;
+    if spoken == Spoken::Bodies && !subscription.recovered {
+        return Err(Problem::new(
+            Kind::Gone,
+            "what came after this cursor is not all kept any more, and a bare WebSocket cannot say \
+             so; GET the channel for its latest publication and cursor, or ask for the subprotocol \
+             openline.v1",
+        ));
+    }
+    // Each batch finds the queue empty, so its last frame always finds room.
+    let config = openline::Config::default()
+        .max_message(MAX_MESSAGE)
+        .max_outbox(2 * BATCH)
+        .write_timeout(app.config.write_timeout);
+    let upgrade = upgrade.config(config).regain(regain);
+    app.clone().tasks.spawn(async move {
+        match upgrade.await {
+            Ok(socket) => {
+                Session::new(socket, spoken, subscription, line)
+                    .run(&app)
+                    .await
+            }
+            Err(error) => tracing::debug!(%error, "the upgrade failed"),
+        }
+    });
+    Ok(response.map(|()| Body::empty()))
+}
+
+/// The bare TCP connection from under hyper and the server's own wrapper.
+fn regain(upgraded: Upgraded) -> (Stream, Bytes) {
+    match upgraded.downcast::<TokioIo<Wire>>() {
+        Ok(parts) => (parts.io.into_inner().into_tcp().into(), parts.read_buf),
+        Err(upgraded) => (Stream::new(TokioIo::new(upgraded)), Bytes::new()),
+    }
+}
+
+fn refusal(rejection: Rejection) -> Problem {
+    let status = rejection.status();
+    let problem = Problem::new(Kind::Handshake, rejection.to_string()).with_status(status);
+    let answer = rejection.response();
+    [UPGRADE, CONNECTION, SEC_WEBSOCKET_VERSION]
+        .into_iter()
+        .fold(problem, |problem, name| match answer.headers().get(&name) {
+            Some(value) => problem.with_header(name, value.clone()),
+            None => problem,
+        })
+}
+
+/// What is said on a WebSocket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Spoken {
+    /// Bodies alone; the client says nothing.
+    Bodies,
+    /// Where the stream stands, then envelopes; the client may send tokens if that was agreed.
+    Envelopes { tokens: bool },
+}
+
+/// One listener's WebSocket.
+struct Session {
+    socket: WebSocket,
+    spoken: Spoken,
+    first: Option<Frame>,
+    missed: vec::IntoIter<Arc<Publication>>,
+    live: Live,
+    /// The connection's place is kept, and its bytes are counted on.
+    _line: Option<Arc<Line>>,
+    meter: Option<Arc<Meter>>,
+    counted: Traffic,
+}
+
+/// Why a session ends.
+enum End {
+    /// The client closed, broke the protocol, or is gone.
+    Peer,
+    /// It said what it may not.
+    Spoke(&'static str),
+    Lagged,
+    Drain,
+}
+
+impl Session {
+    fn new(
+        socket: WebSocket,
+        spoken: Spoken,
+        subscription: Subscription,
+        line: Option<Arc<Line>>,
+    ) -> Self {
+        let first = match spoken {
+            Spoken::Bodies => None,
+            Spoken::Envelopes { .. } => Some(Frame::text(&standing(
+                subscription.cursor,
+                subscription.recovered,
+            ))),
+        };
+        let meter = line.as_ref().and_then(|line| line.take_meter());
+        tracing::debug!(?spoken, "a WebSocket is open");
+        Self {
+            socket,
+            spoken,
+            first,
+            missed: subscription.missed.into_iter(),
+            live: subscription.live,
+            _line: line,
+            meter,
+            counted: Traffic::default(),
+        }
+    }
+
+    async fn run(mut self, app: &App) {
+        let end = self.serve(app).await;
+        let (code, reason) = match end {
+            End::Peer => {
+                self.count();
+                return;
+            }
+            End::Spoke(reason) => (CloseCode::POLICY, reason),
+            End::Lagged => (
+                CloseCode::TRY_AGAIN,
+                "too slow; come back with the last cursor",
+            ),
+            End::Drain => (CloseCode::RESTART, "the server is going down; come back"),
+        };
+        if let Err(error) = self.socket.close(code, reason).await {
+            tracing::debug!(%error, "the close failed");
+        }
+        self.count();
+    }
+
+    /// Takes what waits, hands it to the system in one flush, and waits for more.
+    async fn serve(&mut self, app: &App) -> End {
+        loop {
+            let more = match self.fill() {
+                Ok(more) => more,
+                Err(end) => return end,
+            };
+            tokio::select! {
+                biased;
+                () = app.drain.cancelled() => return End::Drain,
+                flushed = self.socket.flush() => {
+                    if flushed.is_err() {
+                        return End::Peer;
+                    }
+                }
+                Lagged = self.live.lagged() => return End::Lagged,
+            }
+            self.count();
+            tokio::select! {
+                biased;
+                () = app.drain.cancelled() => return End::Drain,
+                message = self.socket.next() => match message {
+                    Some(Ok(message)) => {
+                        if let Err(reason) = self.check(&message) {
+                            return End::Spoke(reason);
+                        }
+                    }
+                    Some(Err(error)) => {
+                        tracing::debug!(%error, "a WebSocket failed");
+                        return End::Peer;
+                    }
+                    None => return End::Peer,
+                },
+                next = self.live.next(), if !more => match next {
+                    Ok(publication) => {
+                        if let Err(end) = self.feed(&publication) {
+                            return end;
+                        }
+                    }
+                    Err(Lagged) => return End::Lagged,
+                },
+                // The client was listened to; on with what waits.
+                () = std::future::ready(()), if more => {}
+            }
+        }
+    }
+
+    /// Queues what there is, as much as goes out in one flush; tells whether there may be more.
+    fn fill(&mut self) -> Result<bool, End> {
+        if let Some(first) = self.first.take() {
+            self.socket.feed_frame(&first).map_err(|_| End::Peer)?;
+        }
+        let mut queued = 0;
+        while queued < BATCH {
+            let publication = match self.missed.next() {
+                Some(missed) => missed,
+                None => match self.live.try_next() {
+                    Ok(Some(publication)) => publication,
+                    Ok(None) => return Ok(false),
+                    Err(Lagged) => return Err(End::Lagged),
+                },
+            };
+            queued += self.feed(&publication)?;
+        }
+        Ok(true)
+    }
+
+    /// Queues one publication; its bytes on the wire.
+    fn feed(&mut self, publication: &Publication) -> Result<usize, End> {
+        let frame = match self.spoken {
+            Spoken::Bodies => publication.frame(),
+            Spoken::Envelopes { .. } => publication.envelope_frame(),
+        };
+        self.socket.feed_frame(frame).map_err(|_| End::Peer)?;
+        Ok(frame.as_bytes().len())
+    }
+
+    /// What a client may say: a token, to renew its right to listen, where the subprotocol has
+    /// been agreed on. Nothing here asks for rights, so a token changes nothing.
+    fn check(&self, message: &Message) -> Result<(), &'static str> {
+        if self.spoken != (Spoken::Envelopes { tokens: true }) {
+            return Err("only the server speaks here; publish by POST");
+        }
+        message
+            .as_text()
+            .and_then(|text| serde_json::from_str::<Token<'_>>(text).ok())
+            .map(drop)
+            .ok_or("only {\"token\":\"...\"} may be sent here; publish by POST")
+    }
+
+    /// Counts to the meter what went over the wire since the last time.
+    fn count(&mut self) {
+        if let Some(meter) = &self.meter {
+            let now = self.socket.traffic();
+            meter.add_up(now.received - self.counted.received);
+            meter.add_down(now.sent - self.counted.sent);
+            self.counted = now;
+        }
+    }
+}
+
+/// The one message that a client may send.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Token<'a> {
+    #[serde(borrow, rename = "token")]
+    _token: Cow<'a, str>,
+}

@@ -1,0 +1,188 @@
+//! The transport under hyper: TCP with deadlines, a count of bytes, and a gentle end.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, Sleep, sleep};
+
+use crate::line::Line;
+
+/// How long the end of a connection waits for the client's. Closed at once with bytes of the
+/// client's unread, TCP would take back from it an answer that it has not read yet.
+const LINGER: Duration = Duration::from_millis(500);
+
+/// A client's TCP connection.
+#[derive(Debug)]
+pub(crate) struct Wire {
+    tcp: TcpStream,
+    line: Arc<Line>,
+    header_timeout: Duration,
+    write_timeout: Duration,
+    /// Runs while a request's head is being received.
+    head: Deadline,
+    /// Runs while the client takes nothing of what is to be sent.
+    stall: Deadline,
+    /// Runs once the sending side is shut down.
+    linger: Deadline,
+}
+
+impl Wire {
+    /// The first head is expected at once.
+    pub(crate) fn new(
+        tcp: TcpStream,
+        line: Arc<Line>,
+        header_timeout: Duration,
+        write_timeout: Duration,
+    ) -> Self {
+        let mut head = Deadline::default();
+        head.start(header_timeout);
+        Self {
+            tcp,
+            line,
+            header_timeout,
+            write_timeout,
+            head,
+            stall: Deadline::default(),
+            linger: Deadline::default(),
+        }
+    }
+
+    /// The bare connection.
+    pub(crate) fn into_tcp(self) -> TcpStream {
+        self.tcp
+    }
+
+    /// Books the outcome of a write, or gives a client up that takes nothing.
+    fn written(
+        &mut self,
+        written: Poll<io::Result<usize>>,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>> {
+        match written {
+            Poll::Ready(result) => {
+                self.stall.stop();
+                if let Ok(count) = result {
+                    self.line.sent(count);
+                }
+                Poll::Ready(result)
+            }
+            Poll::Pending => {
+                self.stall.start(self.write_timeout);
+                ready!(self.stall.poll(cx));
+                Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+            }
+        }
+    }
+}
+
+impl AsyncRead for Wire {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let answering = this.line.is_answering();
+        if answering {
+            this.head.stop();
+        }
+        let before = buf.filled().len();
+        match Pin::new(&mut this.tcp).poll_read(cx, buf) {
+            Poll::Ready(result) => {
+                let count = buf.filled().len() - before;
+                this.line.received(count);
+                if !answering && count > 0 {
+                    this.head.start(this.header_timeout);
+                }
+                Poll::Ready(result)
+            }
+            Poll::Pending => {
+                ready!(this.head.poll(cx));
+                Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+            }
+        }
+    }
+}
+
+impl AsyncWrite for Wire {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let written = Pin::new(&mut this.tcp).poll_write(cx, bytes);
+        this.written(written, cx)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let written = Pin::new(&mut this.tcp).poll_write_vectored(cx, slices);
+        this.written(written, cx)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.tcp.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().tcp).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        ready!(Pin::new(&mut this.tcp).poll_shutdown(cx))?;
+        this.linger.start(LINGER);
+        let mut scrap = [0; 4096];
+        while this.linger.poll(cx).is_pending() {
+            let mut scrap = ReadBuf::new(&mut scrap);
+            let read = ready!(Pin::new(&mut this.tcp).poll_read(cx, &mut scrap));
+            if read.is_err() || scrap.filled().is_empty() {
+                break;
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// A moment after which something is given up, kept for as long as the connection.
+#[derive(Debug, Default)]
+struct Deadline {
+    sleep: Option<Pin<Box<Sleep>>>,
+    running: bool,
+}
+
+impl Deadline {
+    /// Starts it, unless it runs.
+    fn start(&mut self, time: Duration) {
+        if self.running {
+            return;
+        }
+        self.running = true;
+        match &mut self.sleep {
+            Some(sleep) => sleep.as_mut().reset(Instant::now() + time),
+            None => self.sleep = Some(Box::pin(sleep(time))),
+        }
+    }
+
+    fn stop(&mut self) {
+        self.running = false;
+    }
+
+    /// Ready once it has passed.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match &mut self.sleep {
+            Some(sleep) if self.running => sleep.as_mut().poll(cx),
+            _ => Poll::Pending,
+        }
+    }
+}
