@@ -29,9 +29,12 @@
 //!
 //! - `tls` (default): `wss://`, by rustls.
 //! - `hyper`: [`upgrade`], for hyper and axum.
+//! - `axum`: an extractor, [`axum::WebSocketUpgrade`].
 //!
 //! The protocol itself, without I/O, is the crate [`proto`].
 
+#[cfg(feature = "axum")]
+pub mod axum;
 mod client;
 mod error;
 mod link;

@@ -80,6 +80,24 @@ impl WebSocket {
         )
     }
 
+    /// A client and a server that are connected in memory, for tests: no socket, no handshake, and the whole protocol.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+    /// let (mut client, mut server) = openline::WebSocket::pair();
+    /// client.send("hello").await?;
+    /// assert_eq!(server.next().await.expect("open")?.as_text(), Some("hello"));
+    /// # Ok::<_, openline::Error>(()) })?;
+    /// # Ok::<_, Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn pair() -> (Self, Self) {
+        let (client, server) = tokio::io::duplex(64 * 1024);
+        (
+            Self::client(client, Arc::default()),
+            Self::server(server, Arc::default()),
+        )
+    }
+
     /// A connection after its handshake; `early` came behind the handshake's head.
     pub(crate) fn new(
         stream: Stream,

@@ -5,7 +5,9 @@ use axum::body::Body;
 use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
+use openline::axum::WebSocketUpgrade;
 use openline::{Client, Error, HandshakeError, ServerOptions};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 async fn echo(mut request: Request) -> Response {
@@ -27,10 +29,21 @@ async fn echo(mut request: Request) -> Response {
     response.map(|()| Body::empty())
 }
 
+async fn extracted(upgrade: WebSocketUpgrade) -> Response {
+    upgrade.subprotocol("chat").on_upgrade(async |mut ws| {
+        while let Some(message) = ws.next().await {
+            ws.send(message?).await?;
+        }
+        Ok::<_, Error>(())
+    })
+}
+
 async fn serve() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let app = Router::new().route("/", any(echo));
+    let app = Router::new()
+        .route("/", any(echo))
+        .route("/extracted", any(extracted));
     tokio::spawn(async move { axum::serve(listener, app).await });
     format!("ws://{address}/")
 }
@@ -66,4 +79,43 @@ async fn a_foreign_page_is_refused_with_a_reason() {
     };
     assert_eq!(error, HandshakeError::Status(http::StatusCode::FORBIDDEN));
     assert!(String::from_utf8_lossy(response.body()).contains("Origin"));
+}
+
+#[tokio::test]
+async fn the_extractor_serves_good_requests_and_refuses_others() {
+    let url = serve().await + "extracted";
+    let (mut ws, _) = Client::new(&url)
+        .unwrap()
+        .subprotocol("chat")
+        .connect()
+        .await
+        .unwrap();
+    assert_eq!(ws.subprotocol(), Some("chat"));
+    ws.send("hello").await.unwrap();
+    assert_eq!(ws.next().await.unwrap().unwrap().as_text(), Some("hello"));
+
+    let foreign = http::HeaderValue::from_static("http://evil.example");
+    let refused = Client::new(&url)
+        .unwrap()
+        .header(http::header::ORIGIN, foreign)
+        .connect()
+        .await;
+    assert!(matches!(refused, Err(Error::Handshake { response, .. }) if response.status() == 403));
+
+    let address = url
+        .strip_prefix("ws://")
+        .unwrap()
+        .strip_suffix("/extracted")
+        .unwrap();
+    let mut plain = tokio::net::TcpStream::connect(address).await.unwrap();
+    plain
+        .write_all(b"GET /extracted HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        .await
+        .unwrap();
+    let mut answer = String::new();
+    plain.read_to_string(&mut answer).await.unwrap();
+    assert!(
+        answer.starts_with("HTTP/1.1 426 Upgrade Required\r\n"),
+        "{answer}"
+    );
 }

@@ -1,0 +1,147 @@
+//! WebSockets in axum's handlers.
+//!
+//! ```
+//! use axum::Router;
+//! use axum::response::Response;
+//! use axum::routing::any;
+//! use openline::axum::WebSocketUpgrade;
+//!
+//! async fn echo(upgrade: WebSocketUpgrade) -> Response {
+//!     upgrade.on_upgrade(async |mut ws| {
+//!         while let Some(message) = ws.next().await {
+//!             ws.send(message?).await?;
+//!         }
+//!         Ok::<_, openline::Error>(())
+//!     })
+//! }
+//! let app: Router = Router::new().route("/echo", any(echo));
+//! ```
+
+use std::fmt::Display;
+use std::sync::Arc;
+
+use axum_core::body::Body;
+use axum_core::extract::FromRequestParts;
+use axum_core::response::{IntoResponse, Response};
+use http::Request;
+use http::request::Parts;
+use hyper::upgrade::OnUpgrade;
+use openline_proto::Config;
+use openline_proto::handshake::{self, OriginPolicy, Rejection, ServerOptions};
+
+use crate::websocket::WebSocket;
+
+/// A request that asks for a WebSocket, as an axum extractor: answer it with [`on_upgrade`](Self::on_upgrade).
+///
+/// A request that asks for none is refused before the handler runs, with `426 Upgrade Required` or whatever
+/// [`Rejection`] says. Web pages of other origins are refused unless [`origins`](Self::origins) allows them.
+#[derive(Debug)]
+#[must_use = "a request that is not answered leaves the client hanging"]
+pub struct WebSocketUpgrade {
+    request: Request<()>,
+    options: ServerOptions,
+    config: Arc<Config>,
+}
+
+impl<S: Sync> FromRequestParts<S> for WebSocketUpgrade {
+    type Rejection = Refused;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Refused> {
+        let mut request = Request::new(());
+        *request.method_mut() = parts.method.clone();
+        *request.uri_mut() = parts.uri.clone();
+        *request.version_mut() = parts.version;
+        *request.headers_mut() = parts.headers.clone();
+        // What no option can mend is refused here, so that the handler sees good requests only.
+        handshake::accept(
+            &request,
+            &ServerOptions::default().origins(OriginPolicy::Any),
+        )
+        .map_err(Refused)?;
+        if let Some(http) = parts.extensions.remove::<OnUpgrade>() {
+            request.extensions_mut().insert(http);
+        }
+        Ok(Self {
+            request,
+            options: ServerOptions::default(),
+            config: Arc::default(),
+        })
+    }
+}
+
+impl WebSocketUpgrade {
+    /// A subprotocol that the server speaks; the first given is the most preferred. [`WebSocket::subprotocol`] tells
+    /// the choice.
+    pub fn subprotocol(mut self, name: impl Into<String>) -> Self {
+        self.options = self.options.subprotocol(name);
+        self
+    }
+
+    /// Which web pages may connect. Default: those of the same origin.
+    pub fn origins(mut self, policy: OriginPolicy) -> Self {
+        self.options = self.options.origins(policy);
+        self
+    }
+
+    /// Limits and deadlines.
+    pub fn config(mut self, config: impl Into<Arc<Config>>) -> Self {
+        self.config = config.into();
+        self
+    }
+
+    /// Answers the request, and runs `handler` with the WebSocket in a task of its own.
+    ///
+    /// The handler returns nothing, or a `Result` whose error is only logged: it ended one connection.
+    pub fn on_upgrade<H, F>(mut self, handler: H) -> Response
+    where
+        H: FnOnce(WebSocket) -> F + Send + 'static,
+        F: Future<Output: Outcome> + Send + 'static,
+    {
+        let (response, upgrade) = match crate::upgrade(&mut self.request, &self.options) {
+            Ok(accepted) => accepted,
+            Err(rejection) => return Refused(rejection).into_response(),
+        };
+        let upgrade = upgrade.config(self.config);
+        tokio::spawn(async move {
+            match upgrade.await {
+                Ok(ws) => handler(ws).await.log(),
+                Err(error) => tracing::debug!(%error, "the upgrade failed"),
+            }
+        });
+        response.map(|()| Body::empty())
+    }
+}
+
+/// A request that opens no WebSocket, answered.
+#[derive(Debug)]
+pub struct Refused(pub Rejection);
+
+impl IntoResponse for Refused {
+    fn into_response(self) -> Response {
+        self.0.response().map(Body::from)
+    }
+}
+
+/// What a handler may return: nothing, or a result whose error is logged at debug level.
+pub trait Outcome: sealed::Sealed {
+    #[doc(hidden)]
+    fn log(self);
+}
+
+impl Outcome for () {
+    fn log(self) {}
+}
+
+impl<E: Display> Outcome for Result<(), E> {
+    fn log(self) {
+        if let Err(error) = self {
+            tracing::debug!(%error, "a WebSocket ended by an error");
+        }
+    }
+}
+
+mod sealed {
+    pub trait Sealed {}
+    impl Sealed for () {}
+    impl<E> Sealed for Result<(), E> {}
+}
