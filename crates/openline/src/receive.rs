@@ -70,6 +70,8 @@ impl Receive {
                     ready!(link.poll_shutdown(cx));
                 }
                 if link.outbound(|o| o.is_done()) {
+                    // The peer may be waiting for the end of the stream, and the program may keep this value for long.
+                    let _ = link.poll_shutdown(cx);
                     return Poll::Ready(self.finish(link).map(Err));
                 }
             }

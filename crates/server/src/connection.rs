@@ -23,11 +23,10 @@ use crate::http::{App, router};
 use crate::line::{Answering, Line};
 use crate::wire::Wire;
 
-/// Longest head of a request in bytes; past it the answer is `431`. It also bounds what hyper
-/// keeps of an answer that the client is slow to take.
-const MAX_HEAD: usize = 64 * 1024;
-/// Most header fields of a request.
-const MAX_FIELDS: usize = 100;
+/// Longest head of a request in bytes; past it, as past 100 fields, the answer is `431`.
+const MAX_HEAD: usize = 32 * 1024;
+/// Bytes that hyper keeps of what came, and of an answer that the client is slow to take.
+const MAX_BUFFER: usize = 64 * 1024;
 
 /// What all connections are served with.
 #[derive(Debug)]
@@ -66,8 +65,8 @@ impl Connections {
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(config.idle_timeout)
-            .max_headers(MAX_FIELDS)
-            .max_buf_size(MAX_HEAD)
+            .max_header_size(MAX_HEAD)
+            .max_buf_size(MAX_BUFFER)
             .serve_connection(TokioIo::new(wire), service)
             .with_upgrades();
 

@@ -1,1 +1,92 @@
+//! The end of a server: everybody is told, and what is under way is finished.
 
+use std::time::Duration;
+
+use openline::{Client, CloseCode};
+
+use crate::common::{Harness, json, request, soon};
+
+#[tokio::test]
+async fn everybody_is_let_go_properly() {
+    let mut server = Harness::start().await;
+    let cursor = server.publish("a", "1").await;
+
+    let mut events = server
+        .stream("/channels/a", &[("Accept", "text/event-stream")])
+        .await;
+    let mut lines = server
+        .stream("/channels/a", &[("Accept", "application/x-ndjson")])
+        .await;
+    for _ in 0..2 {
+        events.event().await.unwrap();
+        lines.object().await.unwrap();
+    }
+    let mut idle = server.connect().await;
+    idle.send(&request("GET", "/channels/a", &[], b"")).await;
+    assert_eq!(idle.response("GET").await.text(), "1");
+    let mut held = server.connect().await;
+    let etag = format!("\"{cursor}\"");
+    let headers = [("If-None-Match", etag.as_str()), ("Prefer", "wait=60")];
+    held.send(&request("GET", "/channels/a", &headers, b""))
+        .await;
+    let mut page = server.connect().await;
+    let path = format!("/channels/a?since={cursor}");
+    page.send(&request("GET", &path, &[("Prefer", "wait=60")], b""))
+        .await;
+    let url = format!("ws://{}/channels/a", server.address);
+    let (mut socket, _) = soon(Client::new(&url).unwrap().connect()).await.unwrap();
+    assert_eq!(
+        soon(socket.next()).await.unwrap().unwrap().as_text(),
+        Some("1")
+    );
+    // A publication whose head has arrived.
+    let mut publishing = server.connect().await;
+    let head = "POST /channels/b HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\n\
+                Expect: 100-continue\r\n\r\n";
+    publishing.send(head.as_bytes()).await;
+    assert_eq!(publishing.head().await.0, 100);
+
+    server.shut_down();
+    assert!(events.event().await.is_none());
+    assert!(lines.object().await.is_none());
+    assert_eq!(held.response("GET").await.status, 304);
+    assert_eq!(json(&page.response("GET").await.body)["recovered"], true);
+    assert!(idle.is_at_end().await);
+    assert!(soon(socket.next()).await.is_none());
+    assert_eq!(
+        socket.closed().unwrap().received.unwrap().code,
+        CloseCode::RESTART
+    );
+    publishing.send(b"x").await;
+    assert_eq!(publishing.response("POST").await.status, 201);
+    let address = server.address;
+    assert_eq!(server.ended().await.cut, 0);
+    assert!(
+        tokio::net::TcpStream::connect(address).await.is_err(),
+        "nobody listens any more"
+    );
+}
+
+#[tokio::test]
+async fn what_does_not_end_is_cut() {
+    let mut server = Harness::with(|config| {
+        config.drain_timeout = Duration::from_millis(100);
+    })
+    .await;
+    let mut publishing = server.connect().await;
+    let head = "POST /channels/b HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\n\
+                Expect: 100-continue\r\n\r\n";
+    publishing.send(head.as_bytes()).await;
+    assert_eq!(publishing.head().await.0, 100);
+    server.shut_down();
+    assert_eq!(server.ended().await.cut, 1);
+}
+
+#[tokio::test]
+async fn a_publisher_outlives_the_server() {
+    let mut server = Harness::start().await;
+    let publisher = server.publisher.clone();
+    server.shut_down();
+    server.ended().await;
+    publisher.publish("a", "text/plain", "1").await.unwrap();
+}
