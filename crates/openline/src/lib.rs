@@ -14,7 +14,8 @@
 //!
 //! # A server
 //!
-//! [`accept`] takes a TCP stream, or [any other](Stream::new). In a program that serves HTTP with hyper or axum, use
+//! [`Server`] is a whole server with admission and a graceful end. [`accept`] takes a TCP stream, or
+//! [any other](Stream::new). In a program that serves HTTP with hyper or axum, use
 //! [`upgrade`] (feature `hyper`).
 //!
 //! # What it takes care of
@@ -37,9 +38,11 @@
 pub mod axum;
 mod client;
 mod error;
+mod goodbye;
 mod link;
 mod receive;
 mod scratch;
+mod serve;
 mod server;
 mod split;
 mod stream;
@@ -61,6 +64,7 @@ pub use openline_proto::{
 
 pub use client::{Client, connect};
 pub use error::Error;
+pub use serve::{Listener, Server};
 pub use server::{Acceptor, Opening, accept};
 pub use split::{Receiver, Sender};
 pub use stream::Stream;

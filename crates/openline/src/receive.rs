@@ -4,10 +4,11 @@ use std::io;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use openline_proto::{Due, Event, Inbound, Input, Message};
+use openline_proto::{CloseCode, Due, Event, Inbound, Input, Message, SendError};
 use tokio::io::ReadBuf;
 
 use crate::error::Error;
+use crate::goodbye::Listening;
 use crate::link::Link;
 use crate::scratch::Scratch;
 use crate::timer::{Timer, now};
@@ -22,6 +23,8 @@ pub(crate) struct Receive {
     unread: Option<Scratch>,
     timer: Timer,
     received: u64,
+    /// Somebody else may want the connection closed.
+    pub(crate) goodbye: Option<Listening>,
     /// Why the connection fails; told once it is over.
     error: Option<Error>,
     over: bool,
@@ -35,6 +38,7 @@ impl Receive {
             unread: None,
             timer: Timer::default(),
             received: 0,
+            goodbye: None,
             error: None,
             over: false,
         }
@@ -76,6 +80,9 @@ impl Receive {
                 }
             }
             if self.poll_fill(link, cx).is_ready() {
+                continue;
+            }
+            if self.poll_goodbye(link, cx).is_ready() {
                 continue;
             }
             ready!(self.poll_deadline(link, cx));
@@ -148,6 +155,20 @@ impl Receive {
             }
             Err(error) => self.lost(link, error),
         }
+        Poll::Ready(())
+    }
+
+    /// Begins to close when the goodbye is said.
+    fn poll_goodbye<L: Link>(&mut self, link: &mut L, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(listening) = &mut self.goodbye else {
+            return Poll::Pending;
+        };
+        let (code, reason) = ready!(listening.poll(cx));
+        link.outbound(|o| match o.close(now(), code, reason) {
+            Ok(()) | Err(SendError::Closing) => {}
+            Err(_) => drop(o.close(now(), CloseCode::GOING_AWAY, "")),
+        });
+        self.goodbye = None;
         Poll::Ready(())
     }
 

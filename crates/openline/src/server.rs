@@ -87,6 +87,18 @@ impl Acceptor {
         self.read(stream).await?.accept().await
     }
 
+    /// Does the TLS handshake within the time of the opening handshake.
+    #[cfg(feature = "tls")]
+    pub(crate) async fn secure(
+        &self,
+        tls: &crate::tls::TlsAcceptor,
+        stream: Stream,
+    ) -> Result<Stream, Error> {
+        let secured =
+            tokio::time::timeout(self.config.timeouts().handshake, tls.accept(stream)).await;
+        Ok(Stream::new(secured.map_err(|_| Timeout::Handshake)??))
+    }
+
     /// Reads the request, so that it can be seen before it is answered.
     ///
     /// # Errors
@@ -177,6 +189,14 @@ impl Opening {
         ))
     }
 
+    /// The same, with the request.
+    pub(crate) async fn accept_with_request(mut self) -> Result<(WebSocket, Request<()>), Error> {
+        let request = std::mem::take(&mut self.request);
+        *self.request.method_mut() = request.method().clone();
+        *self.request.headers_mut() = request.headers().clone();
+        Ok((self.accept().await?, request))
+    }
+
     /// Refuses it with an answer of your own; `Content-Length` and `Connection: close` are added.
     ///
     /// # Errors
@@ -187,7 +207,10 @@ impl Opening {
     }
 }
 
-async fn refuse(stream: &mut Stream, response: Response<impl AsRef<[u8]>>) -> std::io::Result<()> {
+pub(crate) async fn refuse(
+    stream: &mut Stream,
+    response: Response<impl AsRef<[u8]>>,
+) -> std::io::Result<()> {
     let (mut parts, body) = response.into_parts();
     let body = body.as_ref();
     parts

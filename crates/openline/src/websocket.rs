@@ -117,6 +117,11 @@ impl WebSocket {
         }
     }
 
+    /// Has it begin to close when the goodbye is said.
+    pub(crate) fn obey(&mut self, goodbye: crate::goodbye::Listening) {
+        self.receive.goodbye = Some(goodbye);
+    }
+
     /// The subprotocol that the server chose.
     pub fn subprotocol(&self) -> Option<&str> {
         self.subprotocol.as_deref()

@@ -1,0 +1,296 @@
+//! A whole server: accepting, admission, TLS, and a graceful end.
+
+use std::io;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use http::{Request, Response, StatusCode};
+use openline_proto::CloseCode;
+use tokio::net::TcpListener;
+#[cfg(unix)]
+use tokio::net::UnixListener;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+
+use crate::error::Error;
+use crate::goodbye::Goodbye;
+use crate::server::{Acceptor, refuse};
+use crate::stream::Stream;
+use crate::websocket::WebSocket;
+
+/// Connections past the limit that are told so at one time; further ones are just dropped.
+const MAX_REFUSALS: usize = 64;
+
+/// Where connections come from.
+pub trait Listener: Send {
+    /// The next connection. Cancel-safe.
+    fn accept(&mut self) -> impl Future<Output = io::Result<Stream>> + Send;
+}
+
+impl Listener for TcpListener {
+    async fn accept(&mut self) -> io::Result<Stream> {
+        let (stream, _) = TcpListener::accept(self).await?;
+        stream.set_nodelay(true)?;
+        Ok(stream.into())
+    }
+}
+
+#[cfg(unix)]
+impl Listener for UnixListener {
+    async fn accept(&mut self) -> io::Result<Stream> {
+        let (stream, _) = UnixListener::accept(self).await?;
+        Ok(Stream::new(stream))
+    }
+}
+
+/// A program's answer to a request that it does not want.
+type Check = dyn Fn(&Request<()>) -> Option<Response<String>> + Send + Sync;
+
+/// A WebSocket server: it accepts up to a limit, runs a handler for each connection in a task of its own, and ends
+/// gracefully.
+///
+/// ```no_run
+/// # async fn run() -> std::io::Result<()> {
+/// let listener = tokio::net::TcpListener::bind("127.0.0.1:9001").await?;
+/// let ctrl_c = async { _ = tokio::signal::ctrl_c().await };
+/// openline::Server::default()
+///     .run(listener, ctrl_c, async |mut ws, request| {
+///         ws.send(format!("you asked for {}", request.uri())).await?;
+///         while let Some(message) = ws.next().await {
+///             ws.send(message?).await?;
+///         }
+///         Ok::<_, openline::Error>(())
+///     })
+///     .await;
+/// # Ok(()) }
+/// ```
+#[derive(Clone)]
+pub struct Server {
+    acceptor: Acceptor,
+    max_connections: usize,
+    retry_after: Duration,
+    grace: Duration,
+    goodbye: (CloseCode, String),
+    check: Option<Arc<Check>>,
+    #[cfg(feature = "tls")]
+    tls: Option<crate::tls::TlsAcceptor>,
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Self {
+            acceptor: Acceptor::default(),
+            max_connections: 10_000,
+            retry_after: Duration::from_secs(5),
+            grace: Duration::from_secs(10),
+            goodbye: (CloseCode::GOING_AWAY, String::new()),
+            check: None,
+            #[cfg(feature = "tls")]
+            tls: None,
+        }
+    }
+}
+
+impl Server {
+    /// Subprotocols, origins, limits and deadlines of the connections.
+    #[must_use]
+    pub fn acceptor(mut self, acceptor: Acceptor) -> Self {
+        self.acceptor = acceptor;
+        self
+    }
+
+    /// How many connections may be open at once, handshakes included. Default: 10,000.
+    ///
+    /// Those past it are answered `503` with `Retry-After` before anything of theirs is read; on a TLS port they are
+    /// closed.
+    #[must_use]
+    pub const fn max_connections(mut self, count: usize) -> Self {
+        self.max_connections = count;
+        self
+    }
+
+    /// What `Retry-After` says, in whole seconds. Default: 5 s.
+    #[must_use]
+    pub const fn retry_after(mut self, time: Duration) -> Self {
+        self.retry_after = time;
+        self
+    }
+
+    /// The close that all connections get when the server ends. Default: 1001, without a reason.
+    ///
+    /// A code or reason that can't be sent closes with 1001.
+    #[must_use]
+    pub fn goodbye(mut self, code: CloseCode, reason: impl Into<String>) -> Self {
+        self.goodbye = (code, reason.into());
+        self
+    }
+
+    /// How long connections and their handlers may take to end after that; then they are cut. Default: 10 s.
+    #[must_use]
+    pub const fn grace(mut self, time: Duration) -> Self {
+        self.grace = time;
+        self
+    }
+
+    /// Looks at each request before it is answered, and may refuse it by an answer of its own, `401` or `404` say; `None`
+    /// lets it pass.
+    #[must_use]
+    pub fn check(
+        mut self,
+        check: impl Fn(&Request<()>) -> Option<Response<String>> + Send + Sync + 'static,
+    ) -> Self {
+        self.check = Some(Arc::new(check));
+        self
+    }
+
+    /// Speaks TLS on every connection.
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn tls(mut self, acceptor: crate::tls::TlsAcceptor) -> Self {
+        self.tls = Some(acceptor);
+        self
+    }
+
+    /// Serves until `shutdown` is done, then ends: no more connections are accepted, every open one is sent the
+    /// [`goodbye`](Self::goodbye), and what is left after the [`grace`](Self::grace) is cut.
+    ///
+    /// A handler learns of the end by `next` returning `None` once the peer has answered; it may send what it owes
+    /// before. The handler's error is logged at debug level. Returns how many connections had to be cut.
+    pub async fn run<H, F, E>(
+        self,
+        mut listener: impl Listener,
+        shutdown: impl Future<Output = ()>,
+        handler: H,
+    ) -> usize
+    where
+        H: Fn(WebSocket, Request<()>) -> F + Clone + Send + 'static,
+        F: Future<Output = Result<(), E>> + Send + 'static,
+        E: std::fmt::Display + Send + 'static,
+    {
+        let server = Arc::new(self);
+        let goodbye = Arc::new(Goodbye::default());
+        let places = Arc::new(Semaphore::new(
+            server.max_connections.min(Semaphore::MAX_PERMITS),
+        ));
+        let refusals = Arc::new(Semaphore::new(MAX_REFUSALS));
+        let mut tasks = JoinSet::new();
+        let mut shutdown = pin!(shutdown);
+        loop {
+            let stream = tokio::select! {
+                biased;
+                () = &mut shutdown => break,
+                // Ended tasks give their memory back.
+                Some(_) = tasks.join_next() => continue,
+                stream = accept(&mut listener) => stream,
+            };
+            if let Ok(place) = Arc::clone(&places).try_acquire_owned() {
+                tasks.spawn(connection(
+                    Arc::clone(&server),
+                    stream,
+                    place,
+                    Arc::clone(&goodbye),
+                    handler.clone(),
+                ));
+            } else if let Ok(place) = Arc::clone(&refusals).try_acquire_owned() {
+                tasks.spawn(Arc::clone(&server).turn_away(stream, place));
+            }
+        }
+        drop(listener);
+        goodbye.say(server.goodbye.0, &server.goodbye.1);
+        let ended = async { while tasks.join_next().await.is_some() {} };
+        let _ = timeout(server.grace, ended).await;
+        let cut = tasks.len();
+        tasks.shutdown().await;
+        cut
+    }
+
+    /// Answers one connection past the limit.
+    async fn turn_away(self: Arc<Self>, mut stream: Stream, _place: OwnedSemaphorePermit) {
+        #[cfg(feature = "tls")]
+        if self.tls.is_some() {
+            return;
+        }
+        let mut response = Response::new("too many connections are open; come back later\n");
+        *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+        let headers = response.headers_mut();
+        headers.insert(
+            CONTENT_TYPE,
+            HeaderValue::from_static("text/plain; charset=utf-8"),
+        );
+        headers.insert(RETRY_AFTER, HeaderValue::from(self.retry_after.as_secs()));
+        let _ = timeout(Duration::from_secs(2), refuse(&mut stream, response)).await;
+    }
+
+    /// From a stream to a WebSocket; `None` if the request was refused.
+    async fn open(&self, stream: Stream) -> Result<Option<(WebSocket, Request<()>)>, Error> {
+        #[cfg(feature = "tls")]
+        let stream = match &self.tls {
+            Some(tls) => self.acceptor.secure(tls, stream).await?,
+            None => stream,
+        };
+        let opening = self.acceptor.read(stream).await?;
+        if let Some(check) = &self.check
+            && let Some(refusal) = check(opening.request())
+        {
+            opening.reject(refusal).await?;
+            return Ok(None);
+        }
+        opening.accept_with_request().await.map(Some)
+    }
+}
+
+impl std::fmt::Debug for Server {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut shown = f.debug_struct("Server");
+        shown
+            .field("acceptor", &self.acceptor)
+            .field("max_connections", &self.max_connections);
+        shown
+            .field("grace", &self.grace)
+            .field("goodbye", &self.goodbye)
+            .finish_non_exhaustive()
+    }
+}
+
+async fn connection<H, F, E>(
+    server: Arc<Server>,
+    stream: Stream,
+    _place: OwnedSemaphorePermit,
+    goodbye: Arc<Goodbye>,
+    handler: H,
+) where
+    H: Fn(WebSocket, Request<()>) -> F,
+    F: Future<Output = Result<(), E>>,
+    E: std::fmt::Display,
+{
+    // The handshake's state is boxed, so that it does not stay in the task for the connection's life.
+    match Box::pin(server.open(stream)).await {
+        Ok(Some((mut ws, request))) => {
+            ws.obey(goodbye.listen());
+            if let Err(error) = handler(ws, request).await {
+                tracing::debug!(%error, "a WebSocket ended by an error");
+            }
+        }
+        Ok(None) => tracing::debug!("a request was refused"),
+        Err(error) => tracing::debug!(%error, "an opening handshake failed"),
+    }
+}
+
+/// The next connection. Errors are of one connection, or pass: out of file descriptors, for one.
+async fn accept(listener: &mut impl Listener) -> Stream {
+    let mut pause = Duration::from_millis(5);
+    loop {
+        match listener.accept().await {
+            Ok(stream) => return stream,
+            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+            Err(error) => {
+                tracing::warn!(%error, ?pause, "connections can't be accepted");
+                sleep(pause).await;
+                pause = (pause * 2).min(Duration::from_secs(1));
+            }
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! The whole server: admission, checks, and a graceful end.
+
+use openline::{Acceptor, Client, CloseCode, Config, Error, Message, Server, Stream, WebSocket};
+use tokio::net::{TcpListener, UnixListener, UnixStream};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+async fn echo(mut ws: WebSocket, _: http::Request<()>) -> Result<(), Error> {
+    while let Some(message) = ws.next().await {
+        ws.send(message?).await?;
+    }
+    Ok(())
+}
+
+async fn start(server: Server) -> (String, oneshot::Sender<()>, JoinHandle<usize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("ws://{}/", listener.local_addr().unwrap());
+    let (stop, stopped) = oneshot::channel::<()>();
+    let shutdown = async move { drop(stopped.await) };
+    (
+        url,
+        stop,
+        tokio::spawn(server.run(listener, shutdown, echo)),
+    )
+}
+
+#[tokio::test]
+async fn it_ends_by_closing_every_connection_with_the_code_asked_for() {
+    let (url, stop, running) =
+        start(Server::default().goodbye(CloseCode::RESTART, "back soon")).await;
+    let mut clients = Vec::new();
+    for _ in 0..20 {
+        let mut ws = openline::connect(&url).await.unwrap();
+        ws.send("hello").await.unwrap();
+        assert_eq!(ws.next().await.unwrap().unwrap(), Message::from("hello"));
+        clients.push(ws);
+    }
+    stop.send(()).unwrap();
+    for mut ws in clients {
+        assert!(ws.next().await.is_none());
+        let closed = ws.closed().unwrap();
+        assert!(closed.clean && closed.by_peer);
+        assert_eq!(closed.received.unwrap().to_string(), "1012 (back soon)");
+    }
+    assert_eq!(running.await.unwrap(), 0, "none had to be cut");
+    assert!(matches!(
+        openline::connect(&url).await,
+        Err(Error::Connect { .. })
+    ));
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_answer_the_goodbye_is_cut_by_the_close_timeout_or_the_grace() {
+    let (url, stop, running) =
+        start(Server::default().grace(std::time::Duration::from_millis(50))).await;
+    let silent = openline::connect(&url).await.unwrap(); // it is never read again
+    stop.send(()).unwrap();
+    assert_eq!(running.await.unwrap(), 1);
+    drop(silent);
+}
+
+#[tokio::test]
+async fn connections_past_the_limit_are_told_when_to_come_back() {
+    let (url, _stop, _running) = start(
+        Server::default()
+            .max_connections(1)
+            .retry_after(std::time::Duration::from_secs(7)),
+    )
+    .await;
+    let mut first = openline::connect(&url).await.unwrap();
+    let Err(Error::Handshake { response, .. }) = openline::connect(&url).await else {
+        panic!("accepted")
+    };
+    assert_eq!(response.status(), 503);
+    assert_eq!(response.headers()["retry-after"], "7");
+    // A place that is given back is taken again.
+    first.close(CloseCode::NORMAL, "").await.unwrap();
+    loop {
+        match openline::connect(&url).await {
+            Ok(_) => break,
+            Err(Error::Handshake { response, .. }) if response.status() == 503 => {
+                tokio::task::yield_now().await;
+            }
+            Err(other) => panic!("{other}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_request_is_checked_before_it_is_answered() {
+    let server = Server::default().check(|request| match request.headers().get("authorization") {
+        Some(token) if token == "Bearer right" => None,
+        _ => http::Response::builder()
+            .status(401)
+            .body("who are you?".to_owned())
+            .ok(),
+    });
+    let (url, _stop, _running) = start(server).await;
+    let Err(Error::Handshake { response, .. }) = openline::connect(&url).await else {
+        panic!("accepted")
+    };
+    assert_eq!(
+        (response.status().as_u16(), &response.body()[..]),
+        (401, &b"who are you?"[..])
+    );
+    let right = http::HeaderValue::from_static("Bearer right");
+    let client = Client::new(&url)
+        .unwrap()
+        .header(http::header::AUTHORIZATION, right);
+    assert!(client.connect().await.is_ok());
+}
+
+#[tokio::test]
+async fn it_serves_a_unix_socket() {
+    let path = std::env::temp_dir().join(format!("openline-{}.sock", std::process::id()));
+    let listener = UnixListener::bind(&path).unwrap();
+    let server = Server::default().acceptor(Acceptor::default().config(Config::default()));
+    let running = tokio::spawn(server.run(listener, std::future::pending(), echo));
+    let stream = UnixStream::connect(&path).await.unwrap();
+    std::fs::remove_file(&path).unwrap();
+    let (mut ws, _) = Client::new("ws://localhost/")
+        .unwrap()
+        .connect_over(Stream::new(stream))
+        .await
+        .unwrap();
+    ws.send("by a path").await.unwrap();
+    assert_eq!(
+        ws.next().await.unwrap().unwrap().as_text(),
+        Some("by a path")
+    );
+    running.abort();
+}
