@@ -93,7 +93,8 @@ export class Board {
   #words(shown, more) {
     if (this.#flights.byKey.size === 0) return "No flight has been published yet.";
     if (this.choice.query) {
-      return shown === 0 ? "No flight of the day matches." : `${plural(shown + more, "flight")} of the day${more ? `, ${shown} shown` : ""}.`;
+      if (shown === 0) return "No flight of the day matches.";
+      return `${plural(shown + more, "flight")} of the day${more ? `, ${shown} shown` : ""}.`;
     }
     if (this.choice.view !== "now") return shown === 0 ? "None at the moment." : plural(shown, "flight");
     if (shown === 0 && more === 0) return "Every flight has left. A new run begins when the last one has arrived.";
@@ -144,7 +145,8 @@ export class Board {
     const element = make(
       "tr",
       { role: "row", "data-key": flight.key, "data-testid": "row" },
-      cell("time"), cell("to", city, " ", dest), cell("number", button), cell("from"), cell("status", text, " ", more), cell("known", basis),
+      cell("time"), cell("to", city, " ", dest), cell("number", button), cell("from"),
+      cell("status", text, " ", more), cell("known", basis),
     );
     row = { element, button, text, more, city, dest, basis, drawn: null };
     this.#rows.set(flight.key, row);

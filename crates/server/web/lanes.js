@@ -10,7 +10,10 @@ const BEHIND = 10_000; // ms after which a socket that has not brought what the 
 const CHANGES = 100; // kept for each lane
 
 export class Lane {
-  /** What it has learnt: cursor → { state (what was published), time, late (ms, or null: not measured), learnt (by `performance.now()`) }. */
+  /**
+   * What it has learnt: cursor → { state (what was published), time, late (ms; null: not measured), learnt (by
+   * `performance.now()`) }.
+   */
   changes = new Map();
   /** Publications that came a second time; there should be none. */
   doubles = 0;

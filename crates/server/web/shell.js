@@ -51,8 +51,8 @@ function stateWords({ name, until, reason, resumed, missed, gap }, age) {
       return "Closed";
     default:
       if (gap && age < TELL_GAP) return "Live, after a gap: now the latest";
-      if (resumed && age < TELL) return missed ? `Resumed, ${plural(missed, "missed change")} recovered` : "Resumed, nothing was missed";
-      return "Live";
+      if (!resumed || age > TELL) return "Live";
+      return missed ? `Resumed, ${plural(missed, "missed change")} recovered` : "Resumed, nothing was missed";
   }
 }
 
@@ -81,7 +81,10 @@ export function showViews() {
   return { show };
 }
 
-/** The search and the filters. `on`: `found(key)` when one flight is left, `enter(key)`, `escape()`, true when that closed something. */
+/**
+ * The search and the filters. `on` has `found(key)`, for when one flight is left, `enter(key)`, and `escape()`, which
+ * tells whether it closed something.
+ */
 export function showChoices(board, on) {
   const search = part("search");
   const form = part("choices");

@@ -1,5 +1,6 @@
 // The last half minute of the three lanes as three tracks: a tick for each poll, a bar for each held request, a line for
-// the open socket, a red mark where one was cut. An upright line marks a publication, a dot where a lane learnt it: the way between is its lateness.
+// the open socket, a red mark where one was cut. An upright line marks a publication, a dot where a lane learnt it: the
+// way between is its lateness.
 
 import { calm } from "./dom.js";
 
