@@ -30,12 +30,15 @@
 //!
 //! - `tls` (default): `wss://`, by rustls.
 //! - `hyper`: [`upgrade`], for hyper and axum.
+//! - `blocking`: [`blocking`], for programs without a runtime.
 //! - `axum`: an extractor, [`axum::WebSocketUpgrade`].
 //!
 //! The protocol itself, without I/O, is the crate [`proto`].
 
 #[cfg(feature = "axum")]
 pub mod axum;
+#[cfg(feature = "blocking")]
+pub mod blocking;
 mod client;
 mod error;
 mod goodbye;
