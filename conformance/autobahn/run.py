@@ -1,0 +1,295 @@
+#!/usr/bin/env python3
+"""Runs the Autobahn WebSocket testsuite against a program of ours.
+
+    run.py server [OPTIONS] -- PROGRAM ARGS...   an echo server; it is given the address to listen on
+    run.py client [OPTIONS] -- PROGRAM ARGS...   a client; it is given the URL of the fuzzing server
+
+Each is given what it needs as its last argument. The exit status is 0 only if every case of the set was run and came
+out as it must: OK, but for the cases in INFORMATIONAL. What the suite needs is installed from PyPI at the first run.
+"""
+
+import argparse
+import collections
+import datetime
+import fnmatch
+import hashlib
+import json
+import os
+import pathlib
+import platform
+import queue
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import zipfile
+
+HERE = pathlib.Path(__file__).resolve().parent
+SUITE = "autobahntestsuite 25.10.1"
+
+CORE = ["1.*", "2.*", "3.*", "4.*", "5.*", "6.*", "7.*", "10.*"]
+LIMITS = ["9.*"]
+# Of each data set and each parameter set of permessage-deflate: a small, a middle and an automatically fragmented case.
+DEFLATE = [f"{group}.{n}.{case}" for group, last in ((12, 5), (13, 7)) for n in range(1, last + 1) for case in (1, 4, 11)]
+SETS = {
+    "core": CORE,
+    "nocomp": CORE + LIMITS,
+    "deflate": DEFLATE,
+    "quick": CORE + DEFLATE,
+    "full": ["*"],
+}
+
+# Cases on which the suite itself passes no judgement, whatever the peer does.
+INFORMATIONAL = {
+    "7.1.6": "256 KiB of text, a Close and a ping sent at once: how much is echoed before the close is up to the peer",
+    "7.13.1": "close code 5000: RFC 6455 says nothing of codes past 4999; ours fails the connection with 1002",
+    "7.13.2": "close code 65535: the same",
+}
+
+CATEGORIES = {
+    1: "framing",
+    2: "pings and pongs",
+    3: "reserved bits",
+    4: "opcodes",
+    5: "fragmentation",
+    6: "UTF-8",
+    7: "close",
+    9: "limits and performance",
+    10: "automatic fragmentation",
+    12: "compression: payloads",
+    13: "compression: parameters",
+}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("role", choices=["server", "client"], help="what PROGRAM is")
+    parser.add_argument("--set", choices=SETS, default="nocomp", help="cases to run [default: %(default)s]")
+    parser.add_argument("--cases", metavar="PATTERNS", help="cases to run instead of a set: '1.*,9.3.1'")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="fuzzing clients side by side")
+    parser.add_argument("--env", type=pathlib.Path, default=HERE.parents[1] / "target" / "autobahn", metavar="DIR",
+                        help="where the suite is installed [default: target/autobahn]")
+    parser.add_argument("--record", type=pathlib.Path, metavar="FILE", help="write the result there as JSON")
+    arguments = sys.argv[1:]
+    program = []
+    if "--" in arguments:
+        cut = arguments.index("--")
+        arguments, program = arguments[:cut], arguments[cut + 1:]
+    options = parser.parse_args(arguments)
+    if not program:
+        parser.error("PROGRAM is missing: … -- PROGRAM ARGS...")
+
+    suite = Suite(options.env.resolve())
+    patterns = options.cases.split(",") if options.cases else SETS[options.set]
+    cases = [case for case in suite.cases() if any(fnmatch.fnmatchcase(case, pattern) for pattern in patterns)]
+    if not cases:
+        sys.exit("no such case")
+    started = time.monotonic()
+    with tempfile.TemporaryDirectory() as reports:
+        run = test_server if options.role == "server" else test_client
+        results = run(suite, program, cases, pathlib.Path(reports), options.jobs)
+    failures = judge(cases, results)
+    print(f"autobahn {options.role}: {len(cases)} cases in {time.monotonic() - started:.0f} s, {tally(results)}")
+    for failure in failures:
+        print(f"  {failure}")
+    if options.record:
+        record(options, cases, results, failures)
+    print(f"{len(cases) - len(failures)} passed, {len(failures)} failed", flush=True)
+    return 1 if failures else 0
+
+
+class Suite:
+    """The installed testsuite."""
+
+    def __init__(self, env):
+        self.env = env
+        self.python = env / "bin" / "python"
+        needed = [HERE / name for name in ("requirements.txt", "suite.txt", "port_to_python3.py")]
+        stamp = hashlib.sha256(b"".join(path.read_bytes() for path in needed)).hexdigest()
+        installed = env / "installed"
+        if not installed.is_file() or installed.read_text() != stamp:
+            print(f"installing {SUITE} into {env}", flush=True)
+            self.install()
+            installed.write_text(stamp)
+
+    def install(self):
+        shutil.rmtree(self.env, ignore_errors=True)
+        subprocess.check_call([sys.executable, "-m", "venv", self.env])
+        pip = [self.python, "-m", "pip", "--disable-pip-version-check", "--quiet"]
+        subprocess.check_call([*pip, "install", "--require-hashes", "-r", HERE / "requirements.txt"])
+        with tempfile.TemporaryDirectory() as scratch:
+            as_python2 = ["--python-version", "2.7", "--implementation", "py", "--abi", "none", "--platform", "any"]
+            subprocess.check_call([*pip, "download", "--require-hashes", "--no-deps", "--only-binary=:all:", *as_python2,
+                                   "-d", scratch, "-r", HERE / "suite.txt"])
+            wheel, = pathlib.Path(scratch).glob("*.whl")
+            with zipfile.ZipFile(wheel) as archive:
+                archive.extractall(scratch)
+            source = os.path.join(scratch, "autobahntestsuite")
+            subprocess.check_call([self.python, HERE / "port_to_python3.py", source, self.env])
+
+    def cases(self):
+        """The names of all cases, in the suite's order."""
+        code = "import wstest3.compat, wstest3.fuzzing as f; print(*(c.__name__[4:].replace('_', '.') for c in f.Cases))"
+        return subprocess.check_output([self.python, "-c", code], env=self.variables(), text=True).split()
+
+    def start(self, mode, specification, reports):
+        """Starts a fuzzing client or a fuzzing server that writes to `reports`."""
+        reports.mkdir()
+        file = reports / "specification.json"
+        specification |= {"outdir": str(reports), "exclude-cases": [], "exclude-agent-cases": {}}
+        file.write_text(json.dumps(specification))
+        with open(reports / "log", "w") as log:
+            return subprocess.Popen([self.python, "-m", "wstest3", mode, file], stdin=subprocess.DEVNULL, stdout=log,
+                                    stderr=subprocess.STDOUT, env=self.variables())
+
+    def variables(self):
+        return dict(os.environ, PYTHONPATH=str(self.env))
+
+
+def test_server(suite, program, cases, reports, jobs):
+    port = free_port()
+    address = f"127.0.0.1:{port}"
+    server = subprocess.Popen([*program, address], stdin=subprocess.DEVNULL)
+    results = {}
+    try:
+        wait_until_listening(port, server, "the server")
+        lots = queue.SimpleQueue()
+        for number, lot in enumerate(in_lots(cases, jobs)):
+            lots.put((number, lot))
+
+        def work():
+            while True:
+                try:
+                    number, lot = lots.get_nowait()
+                except queue.Empty:
+                    return
+                directory = reports / str(number)
+                target = {"agent": "openline", "url": f"ws://{address}"}
+                suite.start("fuzzingclient", {"servers": [target], "cases": lot}, directory).wait()
+                results.update(read_index(directory))
+
+        workers = [threading.Thread(target=work) for _ in range(jobs)]
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join()
+        if server.poll() is not None:
+            sys.exit(f"the server ended by itself, with status {server.returncode}")
+    finally:
+        stop(server)
+    return results
+
+
+def test_client(suite, program, cases, reports, _jobs):
+    port = free_port()
+    url = f"ws://127.0.0.1:{port}"
+    directory = reports / "client"
+    fuzzer = suite.start("fuzzingserver", {"url": url, "cases": cases}, directory)
+    try:
+        wait_until_listening(port, fuzzer, "the fuzzing server")
+        status = subprocess.call([*program, url], stdin=subprocess.DEVNULL)
+        if status:
+            sys.exit(f"the client failed, with status {status}")
+    finally:
+        stop(fuzzer)
+    return read_index(directory)
+
+
+def in_lots(cases, jobs):
+    """Compression cases take long: they go in small lots, the largest first, and the others in one lot a job."""
+    slow = [case for case in cases if case.split(".")[0] in ("12", "13")]
+    fast = [case for case in cases if case not in slow]
+    slow.sort(key=lambda case: -int(case.split(".")[2]))
+    lots = [slow[start:start + 4] for start in range(0, len(slow), 4)]
+    lots += [fast[start::jobs] for start in range(jobs)]
+    return [lot for lot in lots if lot]
+
+
+def read_index(directory):
+    """What the suite found, by case; nothing if it did not come so far."""
+    try:
+        index = json.loads((directory / "index.json").read_text())
+    except OSError:
+        print((directory / "log").read_text(), file=sys.stderr)
+        return {}
+    return next(iter(index.values()), {})
+
+
+def judge(cases, results):
+    """What did not come out as it must. The suite itself always exits with 0, and a refused connection silently
+    shortens its report: so every case is looked for."""
+    failures = []
+    for case in cases:
+        wanted = "INFORMATIONAL" if case in INFORMATIONAL else "OK"
+        if outcome(results, case) != f"{wanted}/{wanted}":
+            failures.append(f"{case}: {outcome(results, case)}, not {wanted}/{wanted}")
+    return failures
+
+
+def outcome(results, case):
+    result = results.get(case)
+    return f"{result['behavior']}/{result['behaviorClose']}" if result else "NOT RUN"
+
+
+def tally(results):
+    counts = collections.Counter(outcome(results, case).split("/")[0] for case in results)
+    return ", ".join(f"{count} {name}" for name, count in counts.most_common())
+
+
+def record(options, cases, results, failures):
+    """Writes the result as a file that people and programs can read."""
+    categories = collections.defaultdict(collections.Counter)
+    for case in cases:
+        number = int(case.split(".")[0])
+        categories[f"{number} {CATEGORIES[number]}"][outcome(results, case).split("/")[0]] += 1
+    text = json.dumps({
+        "date": datetime.date.today().isoformat(),
+        "openline": version(),
+        "suite": SUITE,
+        "python": platform.python_version(),
+        "role": options.role,
+        "set": options.cases or options.set,
+        "cases": len(cases),
+        "categories": categories,
+        "informational": {case: why for case, why in INFORMATIONAL.items() if case in cases},
+        "failures": failures,
+    }, indent=2)
+    options.record.write_text(text + "\n")
+
+
+def version():
+    manifest = (HERE.parents[1] / "Cargo.toml").read_text()
+    return re.search(r'^version = "(.*)"$', manifest, re.M)[1]
+
+
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return listener.getsockname()[1]
+
+
+def wait_until_listening(port, process, what):
+    deadline = time.monotonic() + 30
+    while process.poll() is None and time.monotonic() < deadline:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+            return
+        except OSError:
+            time.sleep(0.05)
+    sys.exit(f"{what} does not listen on 127.0.0.1:{port}")
+
+
+def stop(process):
+    process.terminate()
+    try:
+        process.wait(10)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,135 @@
+"""The programs under test, and what the tests share."""
+
+import json
+import os
+import pathlib
+import re
+import signal
+import socket
+import subprocess
+
+# Only to end a test that hangs: nothing passes or fails by time.
+HANGS = 60
+
+
+def binary(variable):
+    """A built program, named by an environment variable."""
+    path = os.environ.get(variable)
+    if not path or not pathlib.Path(path).is_file():
+        raise RuntimeError(f"{variable} must be the path of a built program (ci/test.sh interop sets it), not {path!r}")
+    return path
+
+
+class Program:
+    """A program that runs beside the test, and its standard output line by line."""
+
+    def __init__(self, *command):
+        self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
+
+    def line(self):
+        """The next line without its end, or None behind the last."""
+        line = self.process.stdout.readline()
+        return line.rstrip("\n") if line else None
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.stop()
+
+    def stop(self, signal_number=signal.SIGKILL):
+        """Ends it, and returns its exit status."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal_number)
+        status = self.process.wait(HANGS)
+        self.process.stdout.close()
+        return status
+
+
+class Server(Program):
+    """`openline serve` on a free port."""
+
+    def __init__(self, *arguments):
+        super().__init__(binary("OPENLINE_BIN"), "serve", "--listen", "127.0.0.1:0", *arguments)
+        line = self.line() or ""
+        found = re.fullmatch(r"listening on (http://127\.0\.0\.1:(\d+))/", line)
+        if not found:
+            self.stop()
+            raise RuntimeError(f"the server began with {line!r}")
+        self.url, self.port = found[1], int(found[2])
+
+    def channel(self, name):
+        return f"{self.url}/channels/{name}"
+
+    def websocket(self, name):
+        return f"ws://127.0.0.1:{self.port}/channels/{name}"
+
+    def terminate(self):
+        """Asks for a graceful end, without waiting for it."""
+        self.process.send_signal(signal.SIGTERM)
+
+
+class Echo(Program):
+    """The library's example `echo`: a bare WebSocket server."""
+
+    def __init__(self):
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            self.port = listener.getsockname()[1]
+        super().__init__(binary("OPENLINE_ECHO"), f"127.0.0.1:{self.port}")
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", self.port), HANGS).close()
+                return
+            except ConnectionRefusedError:
+                if self.process.poll() is not None:
+                    raise RuntimeError("the echo server ended by itself") from None
+
+
+class Answer:
+    """An HTTP answer as curl printed it."""
+
+    def __init__(self, text):
+        head, self.body = text.split(b"\r\n\r\n", 1)
+        status, *fields = head.decode("latin-1").split("\r\n")
+        self.status = int(status.split()[1])
+        self.fields = {name.lower(): value.strip() for name, value in (field.split(":", 1) for field in fields)}
+
+    def __getitem__(self, field):
+        return self.fields.get(field.lower())
+
+    def json(self):
+        return json.loads(self.body)
+
+
+def curl(*arguments, body=None):
+    """Asks with curl, and returns the answer. A body is sent as it is, whatever its bytes."""
+    if body is not None:
+        arguments = ("--data-binary", "@-", *arguments)
+    done = subprocess.run(curl_command(*arguments), input=body or b"", stdout=subprocess.PIPE, timeout=HANGS, check=True)
+    return Answer(done.stdout)
+
+
+class Asking:
+    """curl that waits for an answer while the test goes on."""
+
+    def __init__(self, *arguments):
+        self.process = subprocess.Popen(curl_command(*arguments), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
+
+    def answer(self):
+        try:
+            return Answer(self.process.communicate(timeout=HANGS)[0])
+        finally:
+            self.process.kill()
+
+
+def curl_command(*arguments):
+    """Without a proxy from the environment, nor `100 Continue` before the answer."""
+    return ["curl", "--silent", "--show-error", "--noproxy", "*", "--include", "--header", "Expect:", *arguments]
+
+
+def publish(url, body, content_type="text/plain"):
+    """Publishes on a channel, and returns the cursor."""
+    body = body.encode() if isinstance(body, str) else body
+    answer = curl("--header", f"Content-Type: {content_type}", url, body=body)
+    assert answer.status == 201, answer.body
+    return answer.json()["cursor"]
