@@ -80,10 +80,12 @@ impl Default for Config {
 /// What is kept of the publications of the past. Past any bound the oldest publication goes, the
 /// latest of a channel too, and whoever comes back with a cursor from before it is told of the gap.
 ///
+/// A publication that is over a bound by itself is handed to those who listen and not kept.
+///
 /// A publication counts with its body, its names and a fixed
 /// [`OVERHEAD`](crate::Publication::OVERHEAD). The forms in which it goes over the wire are made
 /// when first needed and then shared; if every form is asked for, the memory in use is about six
-/// times what is counted.
+/// times what is counted, and more for text of control characters, which JSON must escape.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HistoryLimits {
     /// Publications in a channel. Default: 100.

@@ -16,7 +16,6 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
-use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
 use crate::http::{App, router};
@@ -33,16 +32,14 @@ const MAX_BUFFER: usize = 64 * 1024;
 pub(crate) struct Connections {
     app: Arc<App>,
     router: Router,
-    cut: CancellationToken,
 }
 
 impl Connections {
-    /// Connections to `app` that end when `cut` is cancelled, however far they are.
-    pub(crate) fn new(app: Arc<App>, cut: CancellationToken) -> Self {
+    /// Connections to `app`.
+    pub(crate) fn new(app: Arc<App>) -> Self {
         Self {
             router: router(Arc::clone(&app)),
             app,
-            cut,
         }
     }
 
@@ -70,7 +67,7 @@ impl Connections {
             .serve_connection(TokioIo::new(wire), service)
             .with_upgrades();
 
-        let (drain, cut) = (self.app.drain.clone(), self.cut.clone());
+        let (drain, cut) = (self.app.drain.clone(), self.app.cut.clone());
         self.app.tasks.spawn(async move {
             let mut connection = pin!(connection);
             let ended = tokio::select! {

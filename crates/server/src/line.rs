@@ -54,12 +54,9 @@ impl Line {
         self.tally().meter = Some(meter);
     }
 
-    /// The meter that is counted to, for one who takes the counting over. What was received and
-    /// not answered yet is left to it.
+    /// The meter that is counted to, for one who takes the counting over.
     pub(crate) fn take_meter(&self) -> Option<Arc<Meter>> {
-        let mut tally = self.tally();
-        tally.unclaimed = 0;
-        tally.meter.take()
+        self.tally().meter.take()
     }
 
     /// Bytes that came.

@@ -2,7 +2,7 @@
 //!
 //! The pages show with them what each way to listen costs.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -11,7 +11,7 @@ use axum::response::{IntoResponse, Response};
 use http::Method;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use jiff::Timestamp;
-use serde_json::{Map, Value, json};
+use serde::Serialize;
 
 use crate::http::{App, Kind, Problem};
 
@@ -45,13 +45,21 @@ impl Meter {
         self.down.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    fn told(&self) -> Value {
-        json!({
-            "requests": self.requests.load(Ordering::Relaxed),
-            "bytes_up": self.up.load(Ordering::Relaxed),
-            "bytes_down": self.down.load(Ordering::Relaxed),
-        })
+    fn told(&self) -> Told {
+        Told {
+            requests: self.requests.load(Ordering::Relaxed),
+            bytes_up: self.up.load(Ordering::Relaxed),
+            bytes_down: self.down.load(Ordering::Relaxed),
+        }
     }
+}
+
+/// What a meter says.
+#[derive(Debug, Serialize)]
+struct Told {
+    requests: u64,
+    bytes_up: u64,
+    bytes_down: u64,
 }
 
 /// All meters, by name.
@@ -88,7 +96,7 @@ impl Meters {
         meter
     }
 
-    fn told(&self, name: &str) -> Value {
+    fn told(&self, name: &str) -> Told {
         let table = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         table
             .meters
@@ -109,6 +117,13 @@ pub(crate) fn check_name(name: &str) -> Result<(), Problem> {
     ))
 }
 
+#[derive(Serialize)]
+struct Answer {
+    /// The server's clock, so that a page can tell its own clock's offset.
+    time: String,
+    meters: BTreeMap<String, Told>,
+}
+
 /// `GET /meters?name=a&name=b`.
 pub(crate) async fn answer(State(app): State<Arc<App>>, request: Request) -> Response {
     tell(&app, &request).unwrap_or_else(IntoResponse::into_response)
@@ -119,7 +134,7 @@ fn tell(app: &App, request: &Request) -> Result<Response, Problem> {
         return Err(Problem::method("GET, HEAD"));
     }
     let query = request.uri().query().unwrap_or_default();
-    let mut told = Map::new();
+    let mut told = BTreeMap::new();
     for (_, name) in form_urlencoded::parse(query.as_bytes()).filter(|(key, _)| key == "name") {
         check_name(&name)?;
         let meter = app.meters.told(&name);
@@ -131,8 +146,13 @@ fn tell(app: &App, request: &Request) -> Result<Response, Problem> {
             ));
         }
     }
-    let body = json!({ "time": format!("{:.3}", Timestamp::now()), "meters": told });
-    let mut response = format!("{body}\n").into_response();
+    let answer = Answer {
+        time: format!("{:.3}", Timestamp::now()),
+        meters: told,
+    };
+    // Texts and numbers: they always have a JSON form.
+    let body = serde_json::to_string(&answer).unwrap_or_default();
+    let mut response = (body + "\n").into_response();
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -151,9 +171,9 @@ mod tests {
         }
         meters.get("0");
         meters.get("one more");
-        assert_eq!(meters.told("0")["requests"], 1);
-        assert_eq!(meters.told("1")["requests"], 0);
-        assert_eq!(meters.told("2")["requests"], 1);
+        assert_eq!(meters.told("0").requests, 1);
+        assert_eq!(meters.told("1").requests, 0);
+        assert_eq!(meters.told("2").requests, 1);
     }
 
     #[test]

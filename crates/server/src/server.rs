@@ -72,6 +72,7 @@ impl Server {
             guard,
             meters: Meters::default(),
             drain: CancellationToken::new(),
+            cut: CancellationToken::new(),
             tasks: TaskTracker::new(),
         });
         Ok(Self {
@@ -100,9 +101,8 @@ impl Server {
             address,
             app,
         } = self;
-        let cut = CancellationToken::new();
-        let _cut_when_dropped = cut.clone().drop_guard();
-        let connections = Connections::new(Arc::clone(&app), cut.clone());
+        let _cut_when_dropped = app.cut.clone().drop_guard();
+        let connections = Connections::new(Arc::clone(&app));
         tracing::info!(%address, "listening");
         tokio::select! {
             () = accept(&listener, &app, &connections) => {}
@@ -113,14 +113,14 @@ impl Server {
         tracing::info!(connections = app.tasks.len(), "draining");
         app.drain.cancel();
         app.tasks.close();
-        let cut_count = match timeout(app.config.drain_timeout, app.tasks.wait()).await {
+        let cut = match timeout(app.config.drain_timeout, app.tasks.wait()).await {
             Ok(()) => 0,
             Err(_) => app.tasks.len(),
         };
-        cut.cancel();
+        app.cut.cancel();
         app.tasks.wait().await;
-        tracing::info!(cut = cut_count, "stopped");
-        Drained { cut: cut_count }
+        tracing::info!(cut, "stopped");
+        Drained { cut }
     }
 }
 

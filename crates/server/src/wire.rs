@@ -14,7 +14,7 @@ use crate::line::Line;
 
 /// How long the end of a connection waits for the client's. Closed at once with bytes of the
 /// client's unread, TCP would take back from it an answer that it has not read yet.
-const LINGER: Duration = Duration::from_millis(500);
+const LINGER: Duration = Duration::from_secs(1);
 
 /// A client's TCP connection.
 #[derive(Debug)]

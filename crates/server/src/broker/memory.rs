@@ -211,6 +211,7 @@ impl Log {
     }
 
     fn read(&self, filter: &Filter, since: Since, limit: usize) -> Page {
+        let limit = limit.max(1);
         let recovered = self.honours(filter, since);
         let (mut publications, settled) = match since {
             // One more than asked for tells whether the page is the last.
@@ -370,7 +371,7 @@ impl Log {
     /// Drops what is too old at `now`.
     fn expire(&mut self, now: Duration) {
         while let Some(entry) = self.entries.first_entry()
-            && entry.get().0 + self.limits.age <= now
+            && now.saturating_sub(entry.get().0) >= self.limits.age
         {
             self.drop_oldest();
         }

@@ -62,7 +62,7 @@ pub trait Broker: fmt::Debug + Send + Sync + 'static {
         channel: &'a Channel,
     ) -> BoxFuture<'a, Result<Option<Arc<Publication>>, BrokerError>>;
 
-    /// At most `limit` publications from `since` on; see [`Since`].
+    /// At most `limit` publications, at least one if there is one, from `since` on; see [`Since`].
     fn read<'a>(
         &'a self,
         filter: &'a Filter,

@@ -131,6 +131,17 @@ async fn publish_keyed(
         .await
 }
 
+/// What comes next; what does not come in ten seconds never comes.
+async fn next(live: &mut Live) -> Arc<Publication> {
+    let next = tokio::time::timeout(Duration::from_secs(10), live.next());
+    next.await.expect("a publication is missing").unwrap()
+}
+
+async fn next_body(live: &mut Live) -> String {
+    let publication = next(live).await;
+    body(&publication)
+}
+
 fn body(publication: &Publication) -> String {
     String::from_utf8(publication.content().body().to_vec()).unwrap()
 }
@@ -182,13 +193,13 @@ pub(crate) async fn a_start_is_the_latest_then_what_comes(make: Make) {
     assert!(empty.recovered && empty.missed.is_empty());
     bench.publish("a", "1").await;
     let second = bench.publish("a", "2").await;
-    assert_eq!(body(&empty.live.next().await.unwrap()), "1");
+    assert_eq!(next_body(&mut empty.live).await, "1");
 
     let mut started = bench.subscribe("a", Since::Start).await;
     assert!(started.recovered);
     assert_eq!(bodies(&started.missed), ["2"]);
     bench.publish("a", "3").await;
-    assert_eq!(body(&started.live.next().await.unwrap()), "3");
+    assert_eq!(next_body(&mut started.live).await, "3");
 
     // From the places that both began at, nothing was lost.
     assert_eq!(
@@ -218,8 +229,8 @@ pub(crate) async fn a_resume_is_exactly_what_was_missed(make: Make) {
     bench.publish("a", "4").await;
     bench.publish("other", "y").await;
     bench.publish("a", "5").await;
-    assert_eq!(body(&resumed.live.next().await.unwrap()), "4");
-    assert_eq!(body(&resumed.live.next().await.unwrap()), "5");
+    assert_eq!(next_body(&mut resumed.live).await, "4");
+    assert_eq!(next_body(&mut resumed.live).await, "5");
     assert!(resumed.live.try_next().unwrap().is_none());
 }
 
@@ -244,7 +255,7 @@ pub(crate) async fn a_pattern_has_one_cursor_for_many_channels(make: Make) {
     let mut live = bench.subscribe("f/*", Since::Start).await.live;
     bench.publish("f/c/d", "deep2").await;
     bench.publish("f/new", "n").await;
-    assert_eq!(body(&live.next().await.unwrap()), "n");
+    assert_eq!(next_body(&mut live).await, "n");
 }
 
 pub(crate) async fn a_page_never_skips(make: Make) {
@@ -342,7 +353,7 @@ pub(crate) async fn a_removed_channel_is_a_gap(make: Make) {
     assert!(third.offset > second.offset, "an offset is not used twice");
     assert_eq!(bench.resume("a", first).await, (vec!["3".into()], false));
     assert_eq!(bench.resume("a", second).await, (vec!["3".into()], true));
-    assert_eq!(body(&live.next().await.unwrap()), "3", "subscribers stay");
+    assert_eq!(next_body(&mut live).await, "3", "subscribers stay");
 }
 
 pub(crate) async fn a_gap_elsewhere_is_none_here(make: Make) {
@@ -590,7 +601,8 @@ pub(crate) async fn joining_history_and_live_has_no_hole_and_no_double(make: Mak
                     .for_each(|publication| note(publication));
                 let mut live = subscription.live;
                 for _ in subscription.missed.len()..4 * EACH {
-                    note(&*live.next().await.unwrap());
+                    let publication = next(&mut live).await;
+                    note(&publication);
                 }
                 assert!(live.try_next().unwrap().is_none());
                 assert!(seen.is_sorted_by(|a, b| a.0 < b.0), "each once, in order");

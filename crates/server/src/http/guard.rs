@@ -31,6 +31,9 @@ const ALLOWED: &str = "Accept, Content-Type, Idempotency-Key, If-None-Match, Las
 /// How long a browser may remember that, in seconds.
 const PREFLIGHT_AGE: &str = "7200";
 
+/// What a refusal of a page depends on.
+const REFUSAL_VARIES: HeaderValue = HeaderValue::from_static("Accept, Prefer, Origin");
+
 /// The names and origins that are let in.
 #[derive(Debug)]
 pub(crate) struct Guard {
@@ -211,7 +214,7 @@ pub(crate) async fn check(State(app): State<Arc<App>>, request: Request, next: N
     }
     let origin = match guard.origin(request.headers(), &host) {
         Ok(origin) => origin,
-        Err(problem) => return vary(guard, problem.into_response()),
+        Err(problem) => return problem.with_header(VARY, REFUSAL_VARIES).into_response(),
     };
     let preflight = request.method() == Method::OPTIONS
         && request

@@ -52,6 +52,8 @@ pub(crate) struct App {
     pub(crate) meters: Meters,
     /// Cancelled when the server is to end: whoever holds a request lets go.
     pub(crate) drain: CancellationToken,
+    /// Cancelled when nobody is waited for any more: every connection ends where it is.
+    pub(crate) cut: CancellationToken,
     /// Connections, whether they speak HTTP or WebSocket by now.
     pub(crate) tasks: TaskTracker,
 }

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use axum::response::{IntoResponse, Response};
-use http::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use http::{HeaderName, StatusCode};
-use serde_json::json;
+use serde::Serialize;
 
 use crate::broker::BrokerError;
 use crate::channel::NameError;
@@ -158,19 +158,31 @@ impl Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
+        /// In the order of RFC 9457 §3.1.
+        #[derive(Serialize)]
+        struct Told<'a> {
+            r#type: String,
+            title: &'a str,
+            status: u16,
+            detail: &'a str,
+        }
+
         let (path, _, title) = self.kind.told();
-        let body = json!({
-            "type": format!("/problems/{path}"),
-            "title": title,
-            "status": self.status.as_u16(),
-            "detail": self.detail,
-        });
-        let mut response = (self.status, format!("{body}\n")).into_response();
+        let told = Told {
+            r#type: format!("/problems/{path}"),
+            title,
+            status: self.status.as_u16(),
+            detail: &self.detail,
+        };
+        // Texts and a number: they always have a JSON form.
+        let body = serde_json::to_string(&told).unwrap_or_default();
+        let mut response = (self.status, body + "\n").into_response();
         let headers = response.headers_mut();
         headers.insert(
             CONTENT_TYPE,
             HeaderValue::from_static("application/problem+json"),
         );
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
         headers.extend(self.headers);
         response
     }
@@ -205,10 +217,11 @@ impl From<BrokerError> for Problem {
                  without a key",
                 retry_after,
             ),
-            BrokerError::Unavailable => {
-                Self::new(Kind::Unavailable, "nothing was lost; try again in a moment")
-                    .with_header(RETRY_AFTER, HeaderValue::from_static("1"))
-            }
+            BrokerError::Unavailable => Self::new(
+                Kind::Unavailable,
+                "try again in a moment; what bears an Idempotency-Key is not published twice",
+            )
+            .with_header(RETRY_AFTER, HeaderValue::from_static("1")),
         }
     }
 }

@@ -76,16 +76,18 @@ pub(crate) async fn open(
         .max_outbox(2 * BATCH)
         .write_timeout(app.config.write_timeout);
     let upgrade = upgrade.config(config).regain(regain);
-    app.clone().tasks.spawn(async move {
+    let (tasks, cut) = (app.tasks.clone(), app.cut.clone());
+    let served = async move {
         match upgrade.await {
             Ok(socket) => {
                 Session::new(socket, spoken, subscription, line)
                     .run(&app)
-                    .await
+                    .await;
             }
             Err(error) => tracing::debug!(%error, "the upgrade failed"),
         }
-    });
+    };
+    tasks.spawn(cut.run_until_cancelled_owned(served));
     Ok(response.map(|()| Body::empty()))
 }
 

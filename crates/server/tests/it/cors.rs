@@ -117,7 +117,8 @@ async fn a_foreign_page_is_refused_everywhere() {
         for answer in on_all(&server, foreign).await {
             is_problem(&answer, "foreign-origin");
             assert_eq!(answer.header("access-control-allow-origin"), "");
-            assert!(answer.header("vary").contains("Origin"));
+            assert_eq!(answer.header("vary"), "Accept, Prefer, Origin");
+            assert_eq!(answer.header("cache-control"), "no-cache");
         }
         // A link to the page may stand anywhere.
         assert_eq!(server.get("/", &[foreign]).await.status, 200);

@@ -83,6 +83,43 @@ async fn what_does_not_end_is_cut() {
 }
 
 #[tokio::test]
+async fn a_websocket_that_does_not_answer_is_cut() {
+    let mut server = Harness::with(|config| {
+        config.drain_timeout = Duration::from_millis(100);
+    })
+    .await;
+    let url = format!("ws://{}/channels/a", server.address);
+    // It is not read, so the server's Close is not answered.
+    let (socket, _) = soon(Client::new(&url).unwrap().connect()).await.unwrap();
+    server.shut_down();
+    assert_eq!(server.ended().await.cut, 1);
+    drop(socket);
+}
+
+#[tokio::test]
+async fn a_stream_with_much_to_send_ends_before_it() {
+    const COUNT: usize = 100;
+    let mut server = Harness::with(|config| config.history.bytes = 40 << 20).await;
+    let first = server.publish("a", "first").await;
+    let filler = "x".repeat(200_000);
+    for _ in 0..COUNT {
+        server.publish("a", &filler).await;
+    }
+    let path = format!("/channels/a?since={first}");
+    let mut stream = server
+        .stream(&path, &[("Accept", "text/event-stream")])
+        .await;
+    assert_eq!(stream.event().await.unwrap().name, "ready");
+    server.shut_down();
+    let mut seen = 0;
+    while stream.event().await.is_some() {
+        seen += 1;
+    }
+    assert!(seen < COUNT, "20 MB do not fit in the sockets");
+    assert_eq!(server.ended().await.cut, 0);
+}
+
+#[tokio::test]
 async fn a_publisher_outlives_the_server() {
     let mut server = Harness::start().await;
     let publisher = server.publisher.clone();

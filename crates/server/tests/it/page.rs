@@ -139,7 +139,7 @@ async fn a_gap_is_said_and_the_latest_sent() {
     for body in ["2", "3", "4"] {
         server.publish("a", body).await;
     }
-    for cursor in [first.as_str(), "zzzzzzzzzzzz:1", &format!("{}99", first)] {
+    for cursor in [first.as_str(), "zzzzzzzzzzzz:1", &format!("{first}99")] {
         let page = since(&server, "a", cursor).await.json();
         assert_eq!(
             (bodies(&page), &page["recovered"]),

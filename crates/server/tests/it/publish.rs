@@ -103,7 +103,7 @@ async fn what_becomes_too_large_on_the_way_is_refused() {
 async fn a_large_body_is_refused_though_all_of_it_is_sent() {
     let server = Harness::start().await;
     let got = server
-        .post("/channels/a", &[], &vec![b'x'; 1_000_000])
+        .post("/channels/a", &[], &vec![b'x'; 16_000_000])
         .await;
     got.problem(413, "too-large");
 }
@@ -154,6 +154,49 @@ async fn header_fields_that_cannot_be_kept_are_refused() {
         .post("/channels/**", &[], b"x")
         .await
         .problem(400, "pattern");
+}
+
+#[tokio::test]
+async fn publishing_from_inside_is_checked_as_from_outside() {
+    use openline_server::{ContentError, NameError, PublishError};
+
+    let server = Harness::start().await;
+    let publisher = &server.publisher;
+    let published = publisher
+        .publish("a", "application/json", "{}")
+        .await
+        .unwrap();
+    let got = server.get("/channels/a", &[]).await;
+    assert_eq!(got.header("etag"), format!("\"{}\"", published.cursor));
+
+    let error = publisher
+        .publish("a//b", "text/plain", "")
+        .await
+        .unwrap_err();
+    assert_eq!(
+        error,
+        PublishError::Name(NameError::EmptySegment { segment: 2 })
+    );
+    let error = publisher
+        .publish("a/*", "text/plain", "")
+        .await
+        .unwrap_err();
+    assert_eq!(error, PublishError::Name(NameError::Pattern));
+    let error = publisher
+        .publish("a", "application/json", "{")
+        .await
+        .unwrap_err();
+    assert!(matches!(
+        error,
+        PublishError::Content(ContentError::Json { line: 1, .. })
+    ));
+    let error = publisher.publish("a", "text", "").await.unwrap_err();
+    assert_eq!(error, PublishError::Content(ContentError::ContentType));
+    let error = publisher
+        .publish("a", "text/plain", vec![b'x'; 262_145])
+        .await
+        .unwrap_err();
+    assert_eq!(error, PublishError::TooLarge { limit: 262_144 });
 }
 
 async fn keyed(server: &Harness, path: &str, key: &str, body: &str) -> Response {

@@ -83,8 +83,9 @@ impl Model {
     }
 
     fn deleted(&mut self, channel: u8) {
-        if let Some(last) = self.kept.entry(channel).or_default().drain(..).last() {
+        if let Some(&last) = self.kept.entry(channel).or_default().last() {
             self.floors.insert(channel, last);
+            self.kept.remove(&channel);
         }
     }
 
@@ -166,7 +167,8 @@ impl Listener {
 
     fn was_latest(&self, at: usize, end: usize) -> bool {
         let channel = self.model.log[at - 1];
-        self.model.kept[&channel].contains(&at) && !self.model.log[at..end].contains(&channel)
+        let kept = self.model.kept.get(&channel);
+        kept.is_some_and(|kept| kept.contains(&at)) && !self.model.log[at..end].contains(&channel)
     }
 
     fn since(&self) -> &str {

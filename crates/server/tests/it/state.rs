@@ -300,6 +300,7 @@ async fn a_name_that_is_no_channel_is_refused_on_every_method() {
 async fn every_answer_of_a_problem_is_json() {
     let server = Harness::start().await;
     let got = server.get("/channels/a?limit=0", &[]).await;
+    assert!(got.text().starts_with("{\"type\":"), "as RFC 9457 has it");
     let problem = json(&got.body);
     let keys: Vec<&str> = problem
         .as_object()
