@@ -9,7 +9,9 @@ async fn main() -> std::io::Result<()> {
         .nth(1)
         .unwrap_or_else(|| "127.0.0.1:9001".into());
     // Large messages may come in many small fragments, too.
-    let config = Config::default().max_message(64 << 20).max_fragments(1 << 17);
+    let config = Config::default()
+        .max_message(64 << 20)
+        .max_fragments(1 << 17);
     let acceptor = Acceptor::default().config(config);
     let listener = TcpListener::bind(&address).await?;
     loop {
