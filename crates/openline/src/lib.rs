@@ -12,6 +12,9 @@
 //! # Ok(()) }
 //! ```
 //!
+//! [`Client`] has the options: credentials, proxies, redirects, TLS, limits and deadlines. [`Reconnecting`] comes back
+//! after a connection was lost.
+//!
 //! # A server
 //!
 //! [`accept`] takes a TCP stream, or [any other](Stream::new). In a program that serves HTTP with hyper or axum, use
@@ -56,7 +59,10 @@ pub use openline_proto::{
     Timeout, Utf8Bytes,
 };
 
-pub use client::{Client, connect};
+pub use client::{
+    Attempt, Backoff, Cause, Client, ConnectError, CredentialsError, Event, Proxy, ProxyError,
+    Reconnecting, RedirectError, connect,
+};
 pub use error::Error;
 pub use server::{Acceptor, Opening, accept};
 pub use split::{Receiver, Sender};

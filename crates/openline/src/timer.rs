@@ -2,7 +2,7 @@
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::time::Sleep;
 
@@ -33,4 +33,10 @@ impl Timer {
 /// The time, by tokio's clock, which tests can hold still.
 pub(crate) fn now() -> Instant {
     tokio::time::Instant::now().into_std()
+}
+
+/// The moment that is so far away; a year at most, lest it be beyond what the clock can tell.
+pub(crate) fn after(time: Duration) -> tokio::time::Instant {
+    const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+    tokio::time::Instant::now() + time.min(YEAR)
 }
