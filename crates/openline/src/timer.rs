@@ -35,8 +35,10 @@ pub(crate) fn now() -> Instant {
     tokio::time::Instant::now().into_std()
 }
 
-/// The moment that is so far away; a year at most, lest it be beyond what the clock can tell.
+/// A wait that nobody sees the end of; far longer ones are beyond what a clock can tell.
+pub(crate) const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
+/// The moment that is so far away, a [`YEAR`] at most.
 pub(crate) fn after(time: Duration) -> tokio::time::Instant {
-    const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
     tokio::time::Instant::now() + time.min(YEAR)
 }

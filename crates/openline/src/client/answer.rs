@@ -128,7 +128,9 @@ impl Body {
                     };
                 }
                 Framing::Size(size, rest) => match (*byte as char).to_digit(16) {
-                    Some(digit) if !*rest => *size = size.saturating_mul(16) + digit as usize,
+                    Some(digit) if !*rest => {
+                        *size = size.saturating_mul(16).saturating_add(digit as usize);
+                    }
                     _ => *rest = true,
                 },
             }

@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use super::Client;
 use super::cause::Cause;
 use crate::error::Error;
-use crate::timer::{Timer, after};
+use crate::timer::{Timer, YEAR, after};
 use crate::websocket::WebSocket;
 
 /// A client that connects, and connects again when the connection was lost and may go better.
@@ -165,7 +165,7 @@ impl Backoff {
         let ceiling = self.min.saturating_mul(factor).min(self.max);
         let jittered = ceiling.mul_f64(random.random_range(0.0..1.0));
         let asked = retry_after.unwrap_or_default().min(self.max_retry_after);
-        asked.saturating_add(jittered)
+        asked.saturating_add(jittered).min(YEAR)
     }
 }
 

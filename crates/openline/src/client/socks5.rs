@@ -248,7 +248,7 @@ mod tests {
         assert!(matches!(kind, Err(ProxyError::NotSocks)));
         let cut = play("ws://h", None, &[hello, (asked, &[5, 0, 0, 3, 200])]).await;
         assert!(matches!(cut, Err(ProxyError::Io(_))));
-        let long = format!("ws://{}", ["a".repeat(60); 5].join("."));
+        let long = format!("ws://{}", vec!["a".repeat(60); 5].join("."));
         let result = play(&long, None, &[hello]).await;
         assert!(matches!(result, Err(ProxyError::SocksName)));
     }
