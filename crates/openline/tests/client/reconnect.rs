@@ -1,7 +1,5 @@
 //! A client that comes back: when, how often, and with what. The clock is tokio's, held still.
 
-mod proxies;
-
 use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::pin;
@@ -30,7 +28,7 @@ enum Act {
 /// A server that acts so, connection by connection, and closes with 1000 then.
 async fn server(acts: &[Act]) -> String {
     let acts = Arc::new(Mutex::new(VecDeque::from(acts.to_vec())));
-    let address = proxies::serve(move |stream| {
+    let address = crate::servers::serve(move |stream| {
         let act = acts.lock().unwrap().pop_front().unwrap_or(Act::Close(1000));
         act.play(stream)
     })
@@ -41,7 +39,7 @@ async fn server(acts: &[Act]) -> String {
 impl Act {
     async fn play(self, mut stream: TcpStream) {
         if let Self::Answer(answer) = self {
-            proxies::read_head(&mut stream).await;
+            crate::servers::read_head(&mut stream).await;
             stream.write_all(answer.as_bytes()).await.unwrap();
             return;
         }
@@ -265,7 +263,7 @@ async fn closing_ends_it_whatever_the_state() {
     assert!(!ws.close(CloseCode::NORMAL, "").await.unwrap().clean);
     assert!(ws.next().await.is_none());
 
-    let (server, _) = proxies::echo_server().await;
+    let (server, _) = crate::servers::echo_server().await;
     let mut ws = client(&format!("ws://{server}/"));
     while !matches!(ws.next().await, Some(Event::Connected(_))) {}
     ws.send("hello").await.unwrap();

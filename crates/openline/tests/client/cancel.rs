@@ -1,9 +1,5 @@
 //! `connect` dropped at every wait: no panic, and no connection that stays behind.
 
-#![cfg(feature = "tls")]
-
-mod proxies;
-
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
@@ -14,7 +10,7 @@ use openline::tls::{ServerConfig, Setup, TlsAcceptor, rustls};
 use openline::{Client, Proxy};
 use tokio::sync::mpsc;
 
-use proxies::{Asked, echo, redirecting, relay_http, serve};
+use crate::servers::{Asked, echo, redirecting, relay_http, serve};
 
 /// Polls a future so many times, while all others go on in between, and drops it.
 async fn poll_times<T>(future: impl Future<Output = T>, times: usize) -> Option<T> {

@@ -1,7 +1,5 @@
 //! Servers and proxies to be refused, led astray and kept waiting by, on 127.0.0.1.
 
-#![allow(dead_code, reason = "each test file uses a part of it")]
-
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
