@@ -40,7 +40,8 @@ pub use redirect::RedirectError;
 
 pub(crate) use answer::retry_after;
 
-/// Connects to a `ws://` or `wss://` address, with the default options.
+/// Connects to a `ws://` or `wss://` address, with the default options: through the proxy that the environment names, if
+/// it names one ([`Client::proxy`]), and following no redirect.
 ///
 /// ```no_run
 /// # async fn run() -> Result<(), openline::Error> {

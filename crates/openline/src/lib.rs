@@ -26,6 +26,8 @@
 //! - Messages, fragments, heads and the queue of what is to be sent are bounded; handshake, keepalive, slow messages,
 //!   stalled writes and the close have deadlines: see [`Config`].
 //! - Servers accept web pages of the same origin only, until told otherwise: see [`OriginPolicy`].
+//! - A client tries all addresses of a server, takes the proxy that the environment names, and keeps credentials to the
+//!   origin that they are for: see [`Client`].
 //! - Every future may be dropped at any point; nothing that was received or queued is lost by it.
 //!
 //! # Features

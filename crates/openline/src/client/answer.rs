@@ -4,7 +4,7 @@ use std::io;
 use std::time::{Duration, SystemTime};
 
 use bytes::{Bytes, BytesMut};
-use http::header::{CONTENT_LENGTH, DATE, RETRY_AFTER, SET_COOKIE, TRANSFER_ENCODING};
+use http::header::{CONTENT_LENGTH, DATE, LOCATION, RETRY_AFTER, SET_COOKIE, TRANSFER_ENCODING};
 use http::{HeaderMap, Response, StatusCode};
 use openline_proto::Config;
 use openline_proto::handshake::{HeadError, HeadReader};
@@ -32,7 +32,8 @@ where
         if count == 0 || reader.handle_input(&bytes[..count])? {
             let (mut response, early) = reader.into_response()?;
             for (name, value) in response.headers_mut() {
-                if name == SET_COOKIE {
+                // Both may carry a token, and errors show their responses by `Debug`.
+                if name == SET_COOKIE || name == LOCATION {
                     value.set_sensitive(true);
                 }
             }

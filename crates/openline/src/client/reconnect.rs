@@ -51,7 +51,8 @@ use crate::websocket::WebSocket;
 /// Whether it comes back at all is told by [`Cause::is_transient`], or [by the program](Self::retry_if).
 ///
 /// `next` is cancel-safe; time passes and connections are made only while it is awaited. Messages that were queued and
-/// not sent when a connection was lost are lost with it: only the program knows whether to repeat them.
+/// not sent when a connection was lost are lost with it: only the program knows whether to repeat them. To send from other
+/// tasks, have them send to a channel, and `select!` between that and `next`.
 pub struct Reconnecting {
     client: Client,
     backoff: Backoff,

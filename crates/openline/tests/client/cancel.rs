@@ -1,30 +1,30 @@
 //! `connect` dropped at every wait: no panic, and no connection that stays behind.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Context, Poll, Waker};
+use std::task::Poll;
 
 use openline::tls::{ServerConfig, Setup, TlsAcceptor, rustls};
 use openline::{Client, Proxy};
 use tokio::sync::mpsc;
 
-use crate::servers::{Asked, echo, redirecting, relay_http, serve};
+use crate::servers::{Asked, echo, redirecting, relay_http, relay_socks, serve};
 
-/// Polls a future so many times, while all others go on in between, and drops it.
+/// Polls a future each time it is woken, so many times at most, and drops it.
 async fn poll_times<T>(future: impl Future<Output = T>, times: usize) -> Option<T> {
     let mut future = pin!(future);
-    for _ in 0..times {
-        let polled = future
-            .as_mut()
-            .poll(&mut Context::from_waker(Waker::noop()));
-        if let Poll::Ready(value) = polled {
-            return Some(value);
+    let mut left = times;
+    poll_fn(|cx| match future.as_mut().poll(cx) {
+        Poll::Ready(value) => Poll::Ready(Some(value)),
+        Poll::Pending if left == 1 => Poll::Ready(None),
+        Poll::Pending => {
+            left -= 1;
+            Poll::Pending
         }
-        tokio::task::yield_now().await;
-    }
-    None
+    })
+    .await
 }
 
 /// Through a proxy, by a redirect, with TLS: all that a connection can wait for.
@@ -51,48 +51,53 @@ async fn connect_is_dropped_at_every_wait() {
     .await;
     let (first, _) = redirecting(302, format!("wss://localhost:{}/", server.port())).await;
 
-    // Every connection of the client ends at the proxy, which tells when one is over.
-    let began = Arc::new(AtomicUsize::new(0));
-    let (ended, mut endings) = mpsc::unbounded_channel();
-    let beginning = Arc::clone(&began);
-    let proxy = serve(move |stream| {
-        beginning.fetch_add(1, Ordering::SeqCst);
-        let ended = ended.clone();
-        async move {
-            let mut name = [0; 64];
-            let count = stream.peek(&mut name).await.unwrap_or(0);
-            let secure = String::from_utf8_lossy(&name[..count]).contains("localhost");
-            let to = if secure { server } else { first };
-            if count > 0 {
-                relay_http(stream, to, None, Asked::default()).await;
+    for scheme in ["http", "socks5"] {
+        // Every connection of the client ends at the proxy, which tells when one is over.
+        let began = Arc::new(AtomicUsize::new(0));
+        let (ended, mut endings) = mpsc::unbounded_channel();
+        let beginning = Arc::clone(&began);
+        let proxy = serve(move |stream| {
+            beginning.fetch_add(1, Ordering::SeqCst);
+            let ended = ended.clone();
+            let route = move |asked: &str| match asked.contains("localhost") {
+                true => server,
+                false => first,
+            };
+            async move {
+                // That the client is gone is what the test is about.
+                let _ = match scheme {
+                    "http" => relay_http(stream, route, None, Asked::default()).await,
+                    _ => relay_socks(stream, route, Asked::default()).await,
+                };
+                let _ = ended.send(());
             }
-            let _ = ended.send(());
-        }
-    })
-    .await;
-    let tls = Setup::default()
-        .trust_only(made.cert.pem().as_bytes())
-        .unwrap()
-        .build()
-        .unwrap();
-    let client = Client::new("ws://first.invalid/")
-        .unwrap()
-        .tls(tls)
-        .redirects(1)
-        .proxy(Proxy::new(&proxy.to_string()).unwrap());
+        })
+        .await;
+        let tls = Setup::default()
+            .trust_only(made.cert.pem().as_bytes())
+            .unwrap()
+            .build()
+            .unwrap();
+        let proxy = format!("{scheme}://user:password@{proxy}");
+        let client = Client::new("ws://first.invalid/")
+            .unwrap()
+            .tls(tls)
+            .redirects(1)
+            .proxy(Proxy::new(&proxy).unwrap());
 
-    let mut waits = 1;
-    let connected = loop {
-        match poll_times(client.clone().connect(), waits).await {
-            Some(connected) => break connected.unwrap(),
-            None => waits += 1,
+        let mut waits = 1;
+        let connected = loop {
+            match poll_times(client.clone().connect(), waits).await {
+                Some(connected) => break connected.unwrap(),
+                None => waits += 1,
+            }
+        };
+        assert!(waits > 5, "only {waits} waits");
+        drop(connected);
+        let mut over = 0;
+        while over < began.load(Ordering::SeqCst) {
+            endings.recv().await.unwrap();
+            over += 1;
         }
-    };
-    assert!(waits > 10, "only {waits} waits");
-    drop(connected);
-    let mut over = 0;
-    while over < began.load(Ordering::SeqCst) {
-        endings.recv().await.unwrap();
-        over += 1;
     }
 }

@@ -76,12 +76,13 @@ async fn a_redirect_takes_the_proxy_too() {
     let heard = asked.clone();
     let proxy = serve(move |stream| {
         let heard = heard.clone();
-        let to = if heard.all().is_empty() {
-            elsewhere
-        } else {
-            server
+        let route = move |head: &str| match head.contains("first") {
+            true => elsewhere,
+            false => server,
         };
-        relay_http(stream, to, None, heard)
+        async move {
+            let _ = relay_http(stream, route, None, heard).await;
+        }
     })
     .await;
     let through = Proxy::new(&proxy.to_string()).unwrap();

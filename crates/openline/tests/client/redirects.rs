@@ -14,7 +14,7 @@ async fn redirects_are_followed_only_when_asked() {
     let (from, _) = redirecting(302, format!("http://user:s3cret@{server}/there?s3cret")).await;
     let url = format!("ws://{from}/");
     let error = client(&url).connect().await.unwrap_err();
-    let shown = format!("{error}");
+    let shown = format!("{error} {error:?}");
     assert!(
         shown.contains(&format!("`ws://{server}/there?…`")),
         "{shown}"

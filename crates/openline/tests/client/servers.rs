@@ -1,10 +1,11 @@
 //! Servers and proxies to be refused, led astray and kept waiting by, on 127.0.0.1.
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
 use openline::{Acceptor, Stream};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
 
 /// What was asked of a server or proxy, head by head.
@@ -116,17 +117,25 @@ pub(crate) async fn http_proxy(
 ) -> (SocketAddr, Asked) {
     let asked = Asked::default();
     let heard = asked.clone();
-    let address = serve(move |stream| relay_http(stream, server, credentials, heard.clone())).await;
+    let address = serve(move |stream| {
+        let heard = heard.clone();
+        async move {
+            let _ = relay_http(stream, move |_| server, credentials, heard).await;
+        }
+    })
+    .await;
     (address, asked)
 }
 
+/// One connection of an HTTP proxy, to where `route` says for the head of the request.
 pub(crate) async fn relay_http(
-    mut stream: impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
-    server: SocketAddr,
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    route: impl Fn(&str) -> SocketAddr,
     credentials: Option<&'static str>,
     asked: Asked,
-) {
+) -> io::Result<()> {
     let head = read_head(&mut stream).await;
+    let to = route(&head);
     asked.add(&head);
     if let Some(credentials) = credentials
         && !head.contains(&format!("proxy-authorization: Basic {credentials}\r\n"))
@@ -134,59 +143,70 @@ pub(crate) async fn relay_http(
         let refusal = "HTTP/1.1 407 Proxy Authentication Required\r\n\
             Proxy-Authenticate: Basic realm=\"it\"\r\nTransfer-Encoding: chunked\r\n\r\n\
             c\r\nwho are you?\r\n0\r\n\r\n";
-        let _ = stream.write_all(refusal.as_bytes()).await;
-        let _ = stream.read_to_end(&mut Vec::new()).await;
-        return;
+        stream.write_all(refusal.as_bytes()).await?;
+        stream.read_to_end(&mut Vec::new()).await?;
+        return Ok(());
     }
-    let mut out = TcpStream::connect(server).await.unwrap();
-    let _ = stream
-        .write_all(b"HTTP/1.1 200 Connection established\r\n\r\n")
-        .await;
-    let _ = tokio::io::copy_bidirectional(&mut stream, &mut out).await;
+    let mut out = TcpStream::connect(to).await?;
+    let answer = b"HTTP/1.1 200 Connection established\r\n\r\n";
+    stream.write_all(answer).await?;
+    copy_bidirectional(&mut stream, &mut out).await?;
+    Ok(())
 }
 
 /// A SOCKS 5 proxy that connects every name to one server, and writes down whom it was asked for and by whom.
 pub(crate) async fn socks_proxy(server: SocketAddr) -> (SocketAddr, Asked) {
     let asked = Asked::default();
     let heard = asked.clone();
-    let address = serve(move |stream| relay_socks(stream, server, heard.clone())).await;
+    let address = serve(move |stream| {
+        let heard = heard.clone();
+        async move {
+            let _ = relay_socks(stream, move |_| server, heard).await;
+        }
+    })
+    .await;
     (address, asked)
 }
 
-async fn relay_socks(mut stream: TcpStream, server: SocketAddr, asked: Asked) {
-    let mut methods = vec![0; usize::from(skip(&mut stream, 2).await[1])];
-    stream.read_exact(&mut methods).await.unwrap();
+/// One connection of a SOCKS proxy, to where `route` says for what was asked.
+pub(crate) async fn relay_socks(
+    mut stream: TcpStream,
+    route: impl Fn(&str) -> SocketAddr,
+    asked: Asked,
+) -> io::Result<()> {
+    let count = take(&mut stream, 2).await?[1];
+    let methods = take(&mut stream, count.into()).await?;
     let mut who = String::new();
     if methods.contains(&2) {
-        stream.write_all(&[5, 2]).await.unwrap();
-        skip(&mut stream, 1).await;
-        let user = text(&mut stream).await;
-        who = format!("{user}:{}@", text(&mut stream).await);
-        stream.write_all(&[1, 0]).await.unwrap();
+        stream.write_all(&[5, 2]).await?;
+        take(&mut stream, 1).await?;
+        let user = text(&mut stream).await?;
+        who = format!("{user}:{}@", text(&mut stream).await?);
+        stream.write_all(&[1, 0]).await?;
     } else {
-        stream.write_all(&[5, 0]).await.unwrap();
+        stream.write_all(&[5, 0]).await?;
     }
-    let host = match skip(&mut stream, 4).await[3] {
-        1 => format!("{:?}", skip(&mut stream, 4).await),
-        _ => text(&mut stream).await,
+    let host = match take(&mut stream, 4).await?[3] {
+        1 => format!("{:?}", take(&mut stream, 4).await?),
+        _ => text(&mut stream).await?,
     };
-    let port = stream.read_u16().await.unwrap();
-    asked.add(&format!("{who}{host}:{port}"));
-    let mut out = TcpStream::connect(server).await.unwrap();
-    stream
-        .write_all(&[5, 0, 0, 1, 0, 0, 0, 0, 0, 0])
-        .await
-        .unwrap();
-    let _ = tokio::io::copy_bidirectional(&mut stream, &mut out).await;
+    let port = stream.read_u16().await?;
+    let wanted = format!("{who}{host}:{port}");
+    asked.add(&wanted);
+    let mut out = TcpStream::connect(route(&wanted)).await?;
+    stream.write_all(&[5, 0, 0, 1, 0, 0, 0, 0, 0, 0]).await?;
+    copy_bidirectional(&mut stream, &mut out).await?;
+    Ok(())
 }
 
-async fn skip(stream: &mut TcpStream, count: usize) -> Vec<u8> {
+async fn take(stream: &mut TcpStream, count: usize) -> io::Result<Vec<u8>> {
     let mut bytes = vec![0; count];
-    stream.read_exact(&mut bytes).await.unwrap();
-    bytes
+    stream.read_exact(&mut bytes).await?;
+    Ok(bytes)
 }
 
-async fn text(stream: &mut TcpStream) -> String {
-    let length = stream.read_u8().await.unwrap();
-    String::from_utf8(skip(stream, length.into()).await).unwrap()
+async fn text(stream: &mut TcpStream) -> io::Result<String> {
+    let length = stream.read_u8().await?;
+    let text = String::from_utf8(take(stream, length.into()).await?);
+    text.map_err(io::Error::other)
 }
