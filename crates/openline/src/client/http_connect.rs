@@ -66,7 +66,7 @@ mod tests {
 
     const ASKED: &str = "CONNECT h:443 HTTP/1.1\r\nhost: h:443\r\n\r\n";
 
-    /// What a client makes of an answer, which comes byte by byte, a second each.
+    /// What a client makes of an answer.
     async fn answered(answer: Vec<u8>) -> Result<Stream, ProxyError> {
         let (here, mut there) = duplex(1 << 20);
         let server = Address::parse("wss://h/secret?token=x").unwrap().0;

@@ -3,7 +3,6 @@
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -56,7 +55,7 @@ use crate::websocket::WebSocket;
 pub struct Reconnecting {
     client: Client,
     backoff: Backoff,
-    retry_if: Arc<dyn Fn(&Cause) -> bool + Send + Sync>,
+    retry_if: Box<dyn Fn(&Cause) -> bool + Send + Sync>,
     random: StdRng,
     timer: Timer,
     /// Tries that failed, or did not last, in a row.
@@ -176,7 +175,7 @@ impl Reconnecting {
         Self {
             client,
             backoff: Backoff::default(),
-            retry_if: Arc::new(Cause::is_transient),
+            retry_if: Box::new(Cause::is_transient),
             random: StdRng::seed_from_u64(rand::random()),
             timer: Timer::default(),
             failures: 0,
@@ -203,7 +202,7 @@ impl Reconnecting {
     /// ```
     #[must_use]
     pub fn retry_if(mut self, decide: impl Fn(&Cause) -> bool + Send + Sync + 'static) -> Self {
-        self.retry_if = Arc::new(decide);
+        self.retry_if = Box::new(decide);
         self
     }
 

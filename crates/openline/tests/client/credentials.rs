@@ -1,10 +1,15 @@
 //! Credentials: where they go, and where they never show.
 
+use std::fmt::{Debug, Write as _};
+use std::sync::{Arc, Mutex};
+
 use http::HeaderValue;
 use http::header::COOKIE;
-use openline::{Client, Error, Proxy};
+use openline::{Client, Error, Event, Proxy, Reconnecting};
+use tracing::field::{Field, Visit};
+use tracing::span;
 
-use crate::servers::echo_server;
+use crate::servers::{echo_server, http_proxy, redirecting};
 use crate::{client, echoes};
 
 #[tokio::test]
@@ -68,4 +73,62 @@ fn attack_12_no_line_break_gets_into_a_request() {
     ] {
         assert!(matches!(wrong, Err(Error::Credentials(_))));
     }
+}
+
+/// Writes down all that is traced.
+#[derive(Clone, Default)]
+struct Traces(Arc<Mutex<String>>);
+
+impl Visit for Traces {
+    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+        writeln!(self.0.lock().unwrap(), "{field}={value:?}").unwrap();
+    }
+}
+
+impl tracing::Subscriber for Traces {
+    fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
+        true
+    }
+    fn new_span(&self, span: &span::Attributes<'_>) -> span::Id {
+        span.record(&mut self.clone());
+        span::Id::from_u64(1)
+    }
+    fn record(&self, _: &span::Id, values: &span::Record<'_>) {
+        values.record(&mut self.clone());
+    }
+    fn event(&self, event: &tracing::Event<'_>) {
+        event.record(&mut self.clone());
+    }
+    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
+    fn enter(&self, _: &span::Id) {}
+    fn exit(&self, _: &span::Id) {}
+}
+
+#[tokio::test]
+async fn no_credential_is_ever_traced() {
+    let traces = Traces::default();
+    let _guard = tracing::subscriber::set_default(traces.clone());
+    let (from, _) = redirecting(302, "/again?s3cret").await;
+    let (proxy, _) = http_proxy(from, None).await;
+    let proxy = Proxy::new(&format!("http://alice:s3cret@{proxy}")).unwrap();
+    let client = client("ws://bob:s3cret@first.invalid/?s3cret")
+        .header(COOKIE, HeaderValue::from_static("s3cret"))
+        .redirects(1)
+        .proxy(proxy);
+    let mut ws = Reconnecting::new(client);
+    while let Some(event) = ws.next().await {
+        if let Event::Disconnected { cause, .. } = event {
+            let shown = format!("{cause} {cause:?} {ws:?}");
+            assert!(!shown.contains("s3cret"), "{shown}");
+        }
+    }
+    let traces = traces.0.lock().unwrap();
+    for told in [
+        "proxy=http://",
+        "server=ws://first.invalid/?…",
+        "to=ws://first.invalid/again?…",
+    ] {
+        assert!(traces.contains(told), "{traces}");
+    }
+    assert!(!traces.contains("s3cret"), "{traces}");
 }

@@ -1,9 +1,13 @@
 //! Connections that do not come about: what is told, and how soon.
 
-use openline::{ConnectError, Error, HandshakeError};
-use tokio::net::TcpListener;
+use std::time::Duration;
 
-use crate::servers::{answering, echo_server};
+use openline::{Config, ConnectError, Error, HandshakeError, Proxy, ProxyError, Timeout};
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpListener;
+use tokio::time::Instant;
+
+use crate::servers::{answering, echo_server, serve};
 use crate::{client, echoes};
 
 #[tokio::test]
@@ -70,4 +74,69 @@ async fn a_name_is_resolved() {
     let (server, _) = echo_server().await;
     let url = format!("ws://localhost:{}/", server.port());
     echoes(client(&url).connect().await.unwrap().0).await;
+}
+
+/// Accepts connections and is silent.
+async fn silent() -> std::net::SocketAddr {
+    serve(|mut stream| async move {
+        let _ = stream.read_to_end(&mut Vec::new()).await;
+    })
+    .await
+}
+
+#[tokio::test(start_paused = true)]
+async fn attack_30_the_way_and_the_handshake_have_deadlines_of_their_own() {
+    let silent = silent().await;
+    let config = Config::default().handshake_timeout(Duration::from_secs(7));
+    let patient = client(&format!("ws://{silent}/"))
+        .config(config)
+        .connect_timeout(Duration::from_secs(3));
+    let began = Instant::now();
+    let result = patient.clone().connect().await;
+    assert!(
+        matches!(result, Err(Error::Timeout(Timeout::Handshake))),
+        "{result:?}"
+    );
+    assert_eq!(began.elapsed().as_secs(), 7);
+
+    for scheme in ["http", "socks5"] {
+        let proxy = Proxy::new(&format!("{scheme}://{silent}")).unwrap();
+        let began = Instant::now();
+        let result = patient.clone().proxy(proxy).connect().await;
+        let Err(Error::Proxy {
+            error: ProxyError::Timeout,
+            ..
+        }) = result
+        else {
+            panic!("{result:?}")
+        };
+        assert_eq!(began.elapsed().as_secs(), 3);
+    }
+}
+
+#[cfg(feature = "tls")]
+#[tokio::test(start_paused = true)]
+async fn attack_30_tls_has_a_deadline() {
+    let silent = silent().await;
+    let result = client(&format!("wss://{silent}/")).connect().await;
+    assert!(
+        matches!(result, Err(Error::Timeout(Timeout::Handshake))),
+        "{result:?}"
+    );
+    let proxy = Proxy::new(&format!("https://{silent}")).unwrap();
+    let result = client("ws://h/").proxy(proxy).connect().await;
+    let Err(Error::Proxy {
+        error: ProxyError::Timeout,
+        ..
+    }) = result
+    else {
+        panic!("{result:?}")
+    };
+}
+
+#[tokio::test]
+async fn a_wait_without_end_is_no_overflow() {
+    let (server, _) = echo_server().await;
+    let client = client(&format!("ws://{server}/")).connect_timeout(Duration::MAX);
+    echoes(client.connect().await.unwrap().0).await;
 }
