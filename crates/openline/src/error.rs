@@ -1,11 +1,14 @@
 //! What can go wrong.
 
 use std::io;
+use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Response, Uri};
+use http::Response;
 use openline_proto::handshake::{HandshakeError, HeadError, Rejection, RequestError};
 use openline_proto::{ProtocolError, SendError, Timeout};
+
+use crate::client::{ConnectError, CredentialsError, ProxyError, RedirectError, retry_after};
 
 /// Why an operation failed.
 #[derive(Debug, thiserror::Error)]
@@ -34,13 +37,25 @@ pub enum Error {
     Connect {
         /// Host and port.
         authority: String,
-        /// What the system said.
+        /// Which addresses were tried, and what came of each.
         #[source]
-        source: io::Error,
+        source: ConnectError,
     },
+    /// There is no way through the proxy.
+    #[error("no way through the proxy `{proxy}`")]
+    Proxy {
+        /// The proxy's address, without credentials.
+        proxy: String,
+        /// What is wrong.
+        #[source]
+        error: ProxyError,
+    },
+    /// Credentials can't be sent as they are.
+    #[error(transparent)]
+    Credentials(#[from] CredentialsError),
     /// `wss://` was asked for, and this build has no TLS.
     #[error("`{0}` needs TLS: build with the feature `tls`")]
-    NoTls(Uri),
+    NoTls(String),
     /// TLS could not be set up.
     #[error("TLS could not be set up")]
     Tls(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -52,6 +67,17 @@ pub enum Error {
         /// Status, fields, and the body as far as it came, at most 64 KiB.
         response: Box<Response<Bytes>>,
     },
+    /// The server redirects, and that was not followed; here is its answer, whole as in [`Handshake`](Self::Handshake).
+    #[error("{error}")]
+    Redirect {
+        /// Where it led to, and why it was not followed.
+        error: RedirectError,
+        /// Status, fields, and the body as far as it came, at most 64 KiB.
+        response: Box<Response<Bytes>>,
+    },
+    /// A [`Reconnecting`](crate::Reconnecting) has no connection at the moment.
+    #[error("there is no connection at the moment: wait for `Event::Connected`")]
+    NotConnected,
     /// The peer's head is not HTTP, or too long, or was cut off.
     #[error(transparent)]
     Head(#[from] HeadError),
@@ -62,4 +88,24 @@ pub enum Error {
     #[cfg(feature = "hyper")]
     #[error("the HTTP connection could not be upgraded")]
     Upgrade(#[from] hyper::Error),
+}
+
+impl Error {
+    /// How long the answer of a server or a proxy asks to wait before the next try, by `Retry-After` in seconds or as a
+    /// date.
+    pub fn retry_after(&self) -> Option<Duration> {
+        retry_after(self.response()?.headers())
+    }
+
+    /// The answer that is no WebSocket's, of the server or of a proxy.
+    pub fn response(&self) -> Option<&Response<Bytes>> {
+        match self {
+            Self::Handshake { response, .. } | Self::Redirect { response, .. } => Some(response),
+            Self::Proxy {
+                error: ProxyError::Refused(response),
+                ..
+            } => Some(response),
+            _ => None,
+        }
+    }
 }

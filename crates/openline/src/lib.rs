@@ -12,6 +12,9 @@
 //! # Ok(()) }
 //! ```
 //!
+//! [`Client`] has the options: credentials, proxies, redirects, TLS, limits and deadlines. [`Reconnecting`] comes back
+//! after a connection was lost.
+//!
 //! # A server
 //!
 //! [`Server`] is a whole server with admission and a graceful end. [`accept`] takes a TCP stream, or
@@ -24,6 +27,8 @@
 //! - Messages, fragments, heads and the queue of what is to be sent are bounded; handshake, keepalive, slow messages,
 //!   stalled writes and the close have deadlines: see [`Config`].
 //! - Servers accept web pages of the same origin only, until told otherwise: see [`OriginPolicy`].
+//! - A client tries all addresses of a server, takes the proxy that the environment names, and keeps credentials to the
+//!   origin that they are for: see [`Client`].
 //! - Every future may be dropped at any point; nothing that was received or queued is lost by it.
 //!
 //! # Features
@@ -65,7 +70,10 @@ pub use openline_proto::{
     Timeout, Utf8Bytes,
 };
 
-pub use client::{Client, connect};
+pub use client::{
+    Attempt, Backoff, Cause, Client, ConnectError, CredentialsError, Event, Proxy, ProxyError,
+    Reconnecting, RedirectError, connect,
+};
 pub use error::Error;
 pub use serve::{Listener, Server};
 pub use server::{Acceptor, Opening, accept};

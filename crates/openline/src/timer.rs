@@ -2,7 +2,7 @@
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::time::Sleep;
 
@@ -33,4 +33,12 @@ impl Timer {
 /// The time, by tokio's clock, which tests can hold still.
 pub(crate) fn now() -> Instant {
     tokio::time::Instant::now().into_std()
+}
+
+/// A wait that nobody sees the end of; far longer ones are beyond what a clock can tell.
+pub(crate) const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
+/// The moment that is so far away, a [`YEAR`] at most.
+pub(crate) fn after(time: Duration) -> tokio::time::Instant {
+    tokio::time::Instant::now() + time.min(YEAR)
 }

@@ -9,14 +9,16 @@
 //! # Ok(()) }
 //! ```
 
-use std::io;
-use std::sync::Arc;
+use std::fmt;
+use std::sync::{Arc, OnceLock};
 
 use rustls_platform_verifier::BuilderVerifierExt;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::RootCertStore;
 use tokio_rustls::rustls::crypto::ring;
-use tokio_rustls::rustls::pki_types::ServerName;
+use tokio_rustls::rustls::pki_types::pem::{self, PemObject as _};
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 
 use crate::error::Error;
 use crate::stream::Stream;
@@ -36,33 +38,138 @@ impl From<tokio_rustls::server::TlsStream<TcpStream>> for Stream {
     }
 }
 
+/// A client's TLS in few words: whom it trusts, and who it is.
+///
+/// ```no_run
+/// # fn run() -> Result<(), Box<dyn std::error::Error>> {
+/// use openline::{Client, tls::Setup};
+///
+/// let tls = Setup::default()
+///     .trust_only(&std::fs::read("ca.pem")?)?
+///     .identity(&std::fs::read("client.pem")?)?
+///     .build()?;
+/// let client = Client::new("wss://internal.example/")?.tls(tls);
+/// # Ok(()) }
+/// ```
+#[derive(Default)]
+pub struct Setup {
+    roots: Option<RootCertStore>,
+    identity: Option<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)>,
+}
+
+impl Setup {
+    /// Trusts these certificates (PEM), and no others; called again, these too. Default: what the platform trusts.
+    ///
+    /// # Errors
+    /// [`Error::Tls`] if there is no certificate in it, or one that can't be used.
+    pub fn trust_only(mut self, pem: &[u8]) -> Result<Self, Error> {
+        let roots = self.roots.get_or_insert_with(RootCertStore::empty);
+        for certificate in certificates(pem)? {
+            roots.add(certificate).map_err(tls_error)?;
+        }
+        Ok(self)
+    }
+
+    /// Shows this certificate, with those between it and its root, to servers that ask for one; the private key stands
+    /// in the same text (PEM).
+    ///
+    /// # Errors
+    /// [`Error::Tls`] if a certificate or the key is missing.
+    pub fn identity(mut self, pem: &[u8]) -> Result<Self, Error> {
+        let key = PrivateKeyDer::from_pem_slice(pem).map_err(tls_error)?;
+        self.identity = Some((certificates(pem)?, key));
+        Ok(self)
+    }
+
+    /// The configuration, for [`Client::tls`](crate::Client::tls).
+    ///
+    /// # Errors
+    /// [`Error::Tls`] if the key does not fit its certificate, or the platform's certificates can't be read.
+    pub fn build(self) -> Result<ClientConfig, Error> {
+        let provider = Arc::new(ring::default_provider());
+        let builder = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(tls_error)?;
+        let builder = match self.roots {
+            Some(roots) => builder.with_root_certificates(roots),
+            None => builder.with_platform_verifier().map_err(tls_error)?,
+        };
+        let mut config = match self.identity {
+            Some((chain, key)) => builder
+                .with_client_auth_cert(chain, key)
+                .map_err(tls_error)?,
+            None => builder.with_no_client_auth(),
+        };
+        config.alpn_protocols = vec![HTTP_1.to_vec()];
+        Ok(config)
+    }
+}
+
+/// Without the private key.
+impl fmt::Debug for Setup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Setup")
+            .field("roots", &self.roots)
+            .field(
+                "identity",
+                &self.identity.as_ref().map(|(chain, _)| chain.len()),
+            )
+            .finish()
+    }
+}
+
+fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, Error> {
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
+    match found {
+        Ok(found) if found.is_empty() => Err(tls_error(pem::Error::NoItemsFound)),
+        Ok(found) => Ok(found),
+        Err(error) => Err(tls_error(error)),
+    }
+}
+
+fn tls_error(error: impl Into<BoxError>) -> Error {
+    Error::Tls(error.into())
+}
+
+/// The one protocol that is spoken behind TLS, by its ALPN name.
+const HTTP_1: &[u8] = b"http/1.1";
+
+/// The same configuration, offering no other protocol: a server that picks another would not be understood.
+pub(crate) fn http_1(mut config: Arc<ClientConfig>) -> Arc<ClientConfig> {
+    if config.alpn_protocols != [HTTP_1] {
+        Arc::make_mut(&mut config).alpn_protocols = vec![HTTP_1.to_vec()];
+    }
+    config
+}
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Speaks TLS on a stream, with a peer that must have a certificate for `host`.
 pub(crate) async fn connect(
-    stream: TcpStream,
+    stream: Stream,
     host: &str,
     config: Option<Arc<ClientConfig>>,
-) -> Result<Stream, Error> {
+) -> Result<Stream, BoxError> {
     let config = match config {
         Some(config) => config,
-        None => Arc::new(platform_config().map_err(|error| Error::Tls(error.into()))?),
+        None => platform_config()?,
     };
     // An IPv6 address stands in brackets in a URL, and without them in a certificate.
     let name = host
         .trim_start_matches('[')
         .trim_end_matches(']')
         .to_owned();
-    let name = ServerName::try_from(name).map_err(|error| Error::Tls(error.into()))?;
-    let connected = TlsConnector::from(config).connect(name, stream).await;
-    Ok(connected
-        .map_err(|source: io::Error| Error::Tls(source.into()))?
-        .into())
+    let name = ServerName::try_from(name)?;
+    let stream = TlsConnector::from(config).connect(name, stream).await?;
+    Ok(Stream::new(stream))
 }
 
-/// Trusts what the platform trusts. HTTP/1.1 is the one protocol that is offered.
-fn platform_config() -> Result<ClientConfig, rustls::Error> {
-    let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_safe_default_protocol_versions()?
-        .with_platform_verifier()?
-        .with_no_client_auth();
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(config)
+/// Trusts what the platform trusts. Read once: on Linux that takes a hundred files, and sessions can be resumed.
+fn platform_config() -> Result<Arc<ClientConfig>, Error> {
+    static CONFIG: OnceLock<Arc<ClientConfig>> = OnceLock::new();
+    if let Some(config) = CONFIG.get() {
+        return Ok(Arc::clone(config));
+    }
+    let config = Arc::new(Setup::default().build()?);
+    Ok(Arc::clone(CONFIG.get_or_init(|| config)))
 }
