@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
+use crate::deflate::Deflate;
+
 /// Limits and deadlines of a connection.
 ///
 /// Every limit holds from the first byte, for clients as for servers; none can be switched off by accident. A
-/// connection's worst case in memory is `max_message + max_outbox +` one outgoing message; an idle one holds none.
+/// connection's worst case in memory is `max_message + max_outbox +` one outgoing message; an idle one holds none, but for the
+/// windows of compression where that is wanted ([`Deflate`]).
 ///
 /// ```
 /// use std::time::Duration;
@@ -18,6 +21,7 @@ use std::time::Duration;
 pub struct Config {
     limits: Limits,
     timeouts: Timeouts,
+    deflate: Option<Deflate>,
 }
 
 /// The limits of a [`Config`].
@@ -72,6 +76,7 @@ impl Default for Config {
                 write: Duration::from_secs(60),
                 close: Duration::from_secs(5),
             },
+            deflate: None,
         }
     }
 }
@@ -80,7 +85,7 @@ impl Config {
     /// The longest message to take, in bytes, all its fragments together. Default: 1 MiB.
     ///
     /// Past it the connection fails with close code 1009, as soon as a frame's header says so; nothing is reserved
-    /// for a payload before it arrives.
+    /// for a payload before it arrives. A compressed message is measured while it is inflated, and inflated no further.
     #[must_use]
     pub const fn max_message(mut self, bytes: usize) -> Self {
         self.limits.max_message = bytes;
@@ -167,6 +172,15 @@ impl Config {
         self
     }
 
+    /// Whether and how to compress messages, where the peer can (permessage-deflate, RFC 7692). Default: `None`.
+    ///
+    /// [`Deflate`] tells when to use it, and why it is off by default.
+    #[must_use]
+    pub const fn deflate(mut self, settings: Option<Deflate>) -> Self {
+        self.deflate = settings;
+        self
+    }
+
     /// The limits.
     pub const fn limits(&self) -> &Limits {
         &self.limits
@@ -175,5 +189,10 @@ impl Config {
     /// The deadlines.
     pub const fn timeouts(&self) -> &Timeouts {
         &self.timeouts
+    }
+
+    /// How messages are compressed, if they are.
+    pub const fn deflate_settings(&self) -> Option<&Deflate> {
+        self.deflate.as_ref()
     }
 }

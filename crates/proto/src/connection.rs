@@ -8,6 +8,7 @@ use crate::close::{CloseCode, Closed};
 use crate::config::Config;
 use crate::error::{ProtocolError, SendError, Timeout};
 use crate::frame::{Frame, Role};
+use crate::handshake::deflate::Agreed;
 use crate::inbound::{Inbound, Input};
 use crate::message::{Event, Message};
 use crate::outbound::{MaskKey, Outbound};
@@ -68,6 +69,18 @@ impl Connection {
             inbound: Inbound::new(Role::Client, Arc::clone(&config), now),
             outbound: Outbound::new(Some(mask_key), config),
         }
+    }
+
+    /// Compresses messages, as the opening handshake agreed: [`Accepted::deflate`](crate::handshake::Accepted::deflate) or
+    /// [`Established::deflate`](crate::handshake::Established::deflate). What is ours to choose stands in
+    /// [`Config::deflate`].
+    #[must_use]
+    pub fn with_deflate(mut self, agreed: Option<Agreed>) -> Self {
+        if let Some(agreed) = agreed {
+            self.inbound.inflate(&agreed);
+            self.outbound.compress(&agreed);
+        }
+        self
     }
 
     /// Consumes input up to and with the next event. `None` means that all was consumed: more bytes are needed.
@@ -144,6 +157,11 @@ impl Connection {
     /// See [`Outbound::send_binary`].
     pub fn send_binary(&mut self, payload: &[u8]) -> Result<(), SendError> {
         self.outbound.send_binary(payload)
+    }
+
+    /// See [`Outbound::send_uncompressed`].
+    pub fn send_uncompressed(&mut self, message: Message) -> Result<(), SendError> {
+        self.outbound.send_uncompressed(message)
     }
 
     /// See [`Outbound::send_frame`].

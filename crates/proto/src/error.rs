@@ -42,6 +42,9 @@ pub enum ProtocolError {
     /// Text that is not UTF-8.
     #[error("the peer sent text that is not valid UTF-8 (RFC 6455 §8.1)")]
     InvalidUtf8,
+    /// Compressed data that can't be inflated.
+    #[error("the peer sent compressed data that is not valid DEFLATE (RFC 7692 §7.2.2)")]
+    InvalidDeflate,
     /// A Close payload of a single byte.
     #[error("the peer sent a Close frame with half a code (RFC 6455 §5.5.1)")]
     ClosePayloadOfOneByte,
@@ -82,7 +85,7 @@ impl ProtocolError {
             | Self::UnfinishedMessage
             | Self::ClosePayloadOfOneByte
             | Self::InvalidCloseCode(_) => CloseCode::PROTOCOL,
-            Self::InvalidUtf8 => CloseCode::INVALID_DATA,
+            Self::InvalidUtf8 | Self::InvalidDeflate => CloseCode::INVALID_DATA,
             Self::MessageTooBig { .. } => CloseCode::TOO_BIG,
             Self::TooManyFragments { .. } => CloseCode::POLICY,
         }

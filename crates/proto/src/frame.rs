@@ -1,8 +1,12 @@
 //! Frames (RFC 6455 §5.2): opcodes, headers, and whole frames made once for many receivers.
 
+use std::sync::{Arc, OnceLock};
+
 use bytes::{BufMut, Bytes, BytesMut};
 
+use crate::deflate::compress::compress_alone;
 use crate::error::ProtocolError;
+use crate::handshake::deflate::MAX_WINDOW_BITS;
 use crate::message::Kind;
 
 /// Which end of the connection this is.
@@ -61,6 +65,8 @@ pub struct Header {
     pub fin: bool,
     /// What the frame is.
     pub opcode: Opcode,
+    /// The message is compressed: RSV1 on its first frame (RFC 7692 §6).
+    pub compressed: bool,
     /// The masking key, if the payload is masked.
     pub mask: Option<[u8; 4]>,
     /// The payload's length in bytes.
@@ -71,21 +77,30 @@ impl Header {
     /// The longest header: two bytes, a 64-bit length, a masking key.
     pub const MAX_SIZE: usize = 14;
 
-    /// Reads a header that `receiver` was sent: the header and its size, or `None` if more bytes are needed.
+    /// Reads a header that `receiver` was sent: the header and its size, or `None` if more bytes are needed. RSV1 is
+    /// valid only where `deflate` was negotiated.
     ///
     /// What can be judged by the bytes at hand is judged, even if the rest has not come.
     ///
     /// # Errors
     /// Whatever §5.1, §5.2 and §5.5 forbid.
-    pub fn parse(bytes: &[u8], receiver: Role) -> Result<Option<(Self, usize)>, ProtocolError> {
+    pub fn parse(
+        bytes: &[u8],
+        receiver: Role,
+        deflate: bool,
+    ) -> Result<Option<(Self, usize)>, ProtocolError> {
         let Some(&first) = bytes.first() else {
             return Ok(None);
         };
-        // §5.2: "MUST be 0 unless an extension is negotiated that defines meanings for non-zero values".
-        if first & 0x70 != 0 {
+        let opcode = Opcode::parse(first & 0x0f);
+        // §5.2: "MUST be 0 unless an extension is negotiated that defines meanings for non-zero values". RFC 7692 §6.1
+        // gives RSV1 a meaning on the first frame of a message, and on no other.
+        let compressed = first & 0x40 != 0;
+        let may_be_compressed = deflate && matches!(opcode, Ok(Opcode::Text | Opcode::Binary));
+        if first & 0x30 != 0 || (compressed && !may_be_compressed) {
             return Err(ProtocolError::ReservedBits);
         }
-        let opcode = Opcode::parse(first & 0x0f)?;
+        let opcode = opcode?;
         let fin = first & 0x80 != 0;
         if opcode.is_control() && !fin {
             return Err(ProtocolError::FragmentedControl);
@@ -142,6 +157,7 @@ impl Header {
             Self {
                 fin,
                 opcode,
+                compressed,
                 mask,
                 length,
             },
@@ -152,7 +168,9 @@ impl Header {
     /// Appends the header's bytes to `out`, with the shortest form of the length.
     pub fn encode(&self, out: &mut impl BufMut) {
         let mask_bit = if self.mask.is_some() { 0x80 } else { 0 };
-        out.put_u8(if self.fin { 0x80 } else { 0 } | self.opcode as u8);
+        let fin = if self.fin { 0x80 } else { 0 };
+        let rsv1 = if self.compressed { 0x40 } else { 0 };
+        out.put_u8(fin | rsv1 | self.opcode as u8);
         match self.length {
             short @ 0..=125 => out.put_u8(mask_bit | short as u8),
             medium @ 126..=0xffff => {
@@ -172,7 +190,8 @@ impl Header {
 
 /// A whole message as an unmasked frame, encoded once and shared by all its receivers.
 ///
-/// Cloning it, and sending it from a server, copies no payload of 4 KiB or more.
+/// Cloning it copies no payload, and sending it from a server none of 4 KiB or more. Its compressed form is made when a
+/// connection first needs it, and shared like the plain one. Frames are equal if their messages are.
 ///
 /// ```
 /// use openline_proto::Frame;
@@ -180,10 +199,25 @@ impl Header {
 /// let frame = Frame::text("hello");
 /// assert_eq!(frame.as_bytes()[..], b"\x81\x05hello"[..]);
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Frame {
-    bytes: Bytes,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
     kind: Kind,
+    plain: Encoded,
+    /// Set once it was asked for; `None` in it if the message does not shrink.
+    compressed: OnceLock<Option<Encoded>>,
+}
+
+/// Header and payload, as a server sends them.
+#[derive(Debug)]
+pub(crate) struct Encoded {
+    pub(crate) bytes: Bytes,
+    pub(crate) compressed: bool,
+    /// The header's size.
     header: u8,
 }
 
@@ -199,9 +233,58 @@ impl Frame {
     }
 
     fn new(kind: Kind, payload: &[u8]) -> Self {
+        Self {
+            shared: Arc::new(Shared {
+                kind,
+                plain: Encoded::new(kind, false, payload),
+                compressed: OnceLock::new(),
+            }),
+        }
+    }
+
+    /// Header and payload, as a server sends them uncompressed.
+    pub fn as_bytes(&self) -> &Bytes {
+        &self.shared.plain.bytes
+    }
+
+    /// The message's bytes.
+    pub fn payload(&self) -> &[u8] {
+        self.shared.plain.payload()
+    }
+
+    /// Text or binary.
+    pub fn kind(&self) -> Kind {
+        self.shared.kind
+    }
+
+    pub(crate) fn plain(&self) -> &Encoded {
+        &self.shared.plain
+    }
+
+    /// The form for receivers with a window of 15 bits, if it is shorter. `level` counts for whoever asks first.
+    pub(crate) fn compressed(&self, level: u8) -> Option<&Encoded> {
+        let make = || {
+            let payload = compress_alone(level, MAX_WINDOW_BITS, self.payload())?;
+            Some(Encoded::new(self.kind(), true, &payload))
+        };
+        self.shared.compressed.get_or_init(make).as_ref()
+    }
+}
+
+impl PartialEq for Frame {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_bytes() == other.as_bytes()
+    }
+}
+
+impl Eq for Frame {}
+
+impl Encoded {
+    fn new(kind: Kind, compressed: bool, payload: &[u8]) -> Self {
         let header = Header {
             fin: true,
             opcode: kind.opcode(),
+            compressed,
             mask: None,
             length: payload.len() as u64,
         };
@@ -211,24 +294,13 @@ impl Frame {
         bytes.put_slice(payload);
         Self {
             bytes: bytes.freeze(),
-            kind,
+            compressed,
             header: size as u8,
         }
     }
 
-    /// Header and payload, as a server sends them.
-    pub const fn as_bytes(&self) -> &Bytes {
-        &self.bytes
-    }
-
-    /// The message's bytes.
-    pub fn payload(&self) -> &[u8] {
+    pub(crate) fn payload(&self) -> &[u8] {
         &self.bytes[usize::from(self.header)..]
-    }
-
-    /// Text or binary.
-    pub const fn kind(&self) -> Kind {
-        self.kind
     }
 }
 
@@ -238,10 +310,10 @@ mod tests {
     use proptest::prelude::*;
 
     fn server_reads(bytes: &[u8]) -> Result<Option<(Header, usize)>, ProtocolError> {
-        Header::parse(bytes, Role::Server)
+        Header::parse(bytes, Role::Server, false)
     }
     fn client_reads(bytes: &[u8]) -> Result<Option<(Header, usize)>, ProtocolError> {
-        Header::parse(bytes, Role::Client)
+        Header::parse(bytes, Role::Client, false)
     }
 
     #[test]
@@ -254,6 +326,7 @@ mod tests {
                 Header {
                     fin: true,
                     opcode: Opcode::Text,
+                    compressed: false,
                     mask,
                     length: 5
                 },
@@ -326,16 +399,17 @@ mod tests {
     proptest! {
         #[test]
         fn encode_then_parse_is_the_identity(
-            fin: bool, opcode in 0u8..3, key: Option<[u8; 4]>, length in 0u64..1 << 63, shift in 0u32..63,
+            fin: bool, opcode in 0u8..3, rsv1: bool, key: Option<[u8; 4]>, length in 0u64..1 << 63, shift in 0u32..63,
         ) {
-            let header = Header { fin, opcode: Opcode::parse(opcode).unwrap(), mask: key, length: length >> shift };
+            let compressed = rsv1 && opcode > 0;
+            let header = Header { fin, opcode: Opcode::parse(opcode).unwrap(), compressed, mask: key, length: length >> shift };
             let mut bytes = Vec::new();
             header.encode(&mut bytes);
             let receiver = if key.is_some() { Role::Server } else { Role::Client };
             for cut in 0..bytes.len() {
-                prop_assert_eq!(Header::parse(&bytes[..cut], receiver), Ok(None));
+                prop_assert_eq!(Header::parse(&bytes[..cut], receiver, true), Ok(None));
             }
-            prop_assert_eq!(Header::parse(&bytes, receiver), Ok(Some((header, bytes.len()))));
+            prop_assert_eq!(Header::parse(&bytes, receiver, true), Ok(Some((header, bytes.len()))));
         }
     }
 }

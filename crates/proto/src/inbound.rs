@@ -8,8 +8,10 @@ use bytes::Bytes;
 
 use crate::close::CloseReason;
 use crate::config::Config;
+use crate::deflate::inflate::Decompressor;
 use crate::error::ProtocolError;
 use crate::frame::{Header, MAX_CONTROL, Opcode, Role};
+use crate::handshake::deflate::Agreed;
 use crate::mask::mask;
 use crate::message::{Event, Kind, Payload, Text};
 use crate::timers::{Due, Timers};
@@ -62,6 +64,8 @@ pub struct Inbound {
     frame: Option<Frame>,
     control: Option<Box<Control>>,
     message: Option<Box<Assembly>>,
+    /// Present if compression was agreed on.
+    inflater: Option<Box<Decompressor>>,
     timers: Timers,
     config: Arc<Config>,
 }
@@ -92,10 +96,11 @@ struct Control {
     payload: [u8; MAX_CONTROL],
 }
 
-/// A message that did not come in one piece.
+/// A message that did not come in one piece, or came compressed.
 #[derive(Debug)]
 struct Assembly {
     kind: Kind,
+    compressed: bool,
     utf8: Utf8Check,
     fragments: u32,
     started: Instant,
@@ -111,9 +116,14 @@ impl Inbound {
             frame: None,
             control: None,
             message: None,
+            inflater: None,
             timers: Timers::new(now),
             config,
         }
+    }
+
+    pub(crate) fn inflate(&mut self, agreed: &Agreed) {
+        self.inflater = Some(Box::new(Decompressor::new(self.role, agreed)));
     }
 
     /// Consumes input up to and with the next event. `None` means that all was consumed: more bytes are needed.
@@ -172,6 +182,7 @@ impl Inbound {
         self.frame = None;
         self.control = None;
         self.message = None;
+        self.inflater = None;
     }
 
     fn message_started(&self) -> Option<Instant> {
@@ -185,7 +196,10 @@ impl Inbound {
     ) -> Result<Option<Event<'b>>, ProtocolError> {
         while !input.is_empty() {
             let event = match self.frame.take() {
-                None => match self.header.read(input, self.role)? {
+                None => match self
+                    .header
+                    .read(input, self.role, self.inflater.is_some())?
+                {
                     None => None,
                     Some(header) if header.opcode.is_control() => {
                         self.begin_control(header, input)?
@@ -253,9 +267,13 @@ impl Inbound {
         input: &mut Input<'b>,
     ) -> Result<Option<Event<'b>>, ProtocolError> {
         let limits = self.config.limits();
-        let so_far = self.message.as_ref().map_or(0, |m| m.payload.len());
-        // Compared in 64 bits, before anything is reserved: the length is only the peer's claim.
-        if header.length > (limits.max_message - so_far) as u64 {
+        let (compressed, so_far) = match &self.message {
+            Some(message) => (message.compressed, message.payload.len()),
+            None => (header.compressed, 0),
+        };
+        // Compared in 64 bits, before anything is reserved: the length is only the peer's claim. Of a compressed message it
+        // says nothing: that one is measured while it is inflated.
+        if !compressed && header.length > (limits.max_message - so_far) as u64 {
             return Err(ProtocolError::MessageTooBig {
                 limit: limits.max_message,
             });
@@ -268,12 +286,12 @@ impl Inbound {
                 } else {
                     Kind::Binary
                 };
-                if header.fin && header.length <= input.len() as u64 {
+                if header.fin && !compressed && header.length <= input.len() as u64 {
                     let payload = input.take(header.length as usize);
                     unmask(payload, header.mask, 0);
                     return whole_message(kind, payload).map(Some);
                 }
-                self.message = Some(Box::new(Assembly::new(kind, now)));
+                self.message = Some(Box::new(Assembly::new(kind, compressed, now)));
             }
             (Some(message), Opcode::Continuation) => {
                 message.fragments += 1;
@@ -298,16 +316,32 @@ impl Inbound {
         };
         let declared = usize::try_from(frame.remaining).unwrap_or(usize::MAX);
         let piece = frame.take(input);
+        let whole = frame.fin && frame.remaining == 0;
+        let start = message.payload.len();
+        let inflated = match &mut self.inflater {
+            Some(inflater) if message.compressed => {
+                let limit = self.config.limits().max_message;
+                let inflated = inflater.inflate(piece, &mut message.payload, limit);
+                match whole {
+                    true => inflated.and_then(|()| inflater.finish(&mut message.payload, limit)),
+                    false => inflated,
+                }
+            }
+            _ => {
+                reserve(&mut message.payload, piece.len(), declared);
+                message.payload.extend_from_slice(piece);
+                Ok(())
+            }
+        };
         if message.kind == Kind::Text {
-            message.utf8.feed(piece)?;
+            message.utf8.feed(&message.payload[start..])?;
         }
-        reserve(&mut message.payload, piece.len(), declared);
-        message.payload.extend_from_slice(piece);
+        // Behind the check of what came out before it, so that the first violation is told however the bytes were cut.
+        inflated?;
         if frame.remaining > 0 {
             self.frame = Some(frame);
-            return Ok(None);
         }
-        if !frame.fin {
+        if !whole {
             return Ok(None);
         }
         match self.message.take() {
@@ -318,9 +352,14 @@ impl Inbound {
 }
 
 impl PartialHeader {
-    fn read(&mut self, input: &mut Input<'_>, role: Role) -> Result<Option<Header>, ProtocolError> {
+    fn read(
+        &mut self,
+        input: &mut Input<'_>,
+        role: Role,
+        deflate: bool,
+    ) -> Result<Option<Header>, ProtocolError> {
         if self.length == 0
-            && let Some((header, size)) = Header::parse(input.rest, role)?
+            && let Some((header, size)) = Header::parse(input.rest, role, deflate)?
         {
             input.take(size);
             return Ok(Some(header));
@@ -329,7 +368,7 @@ impl PartialHeader {
             let have = usize::from(self.length);
             self.bytes[have] = input.take(1)[0];
             self.length += 1;
-            if let Some((header, _)) = Header::parse(&self.bytes[..=have], role)? {
+            if let Some((header, _)) = Header::parse(&self.bytes[..=have], role, deflate)? {
                 self.length = 0;
                 return Ok(Some(header));
             }
@@ -363,9 +402,10 @@ impl Frame {
 }
 
 impl Assembly {
-    const fn new(kind: Kind, now: Instant) -> Self {
+    const fn new(kind: Kind, compressed: bool, now: Instant) -> Self {
         Self {
             kind,
+            compressed,
             utf8: Utf8Check::new(),
             fragments: 1,
             started: now,

@@ -1,4 +1,4 @@
-//! WebSocket (RFC 6455) without I/O.
+//! WebSocket (RFC 6455, and its compression, RFC 7692) without I/O.
 //!
 //! This crate holds the protocol and nothing else: no socket, no runtime, no clock, no source of randomness. Bytes and
 //! the time go in, events and bytes come out, so that it runs under any runtime, and under a test, in the same way.
@@ -14,6 +14,7 @@
 mod close;
 mod config;
 mod connection;
+mod deflate;
 mod error;
 mod frame;
 pub mod handshake;
@@ -28,6 +29,7 @@ mod utf8;
 pub use close::{CloseCode, CloseReason, Closed};
 pub use config::{Config, Limits, Timeouts};
 pub use connection::Connection;
+pub use deflate::{Deflate, Takeover};
 pub use error::{ProtocolError, SendError, Timeout};
 pub use frame::{Frame, Header, Opcode, Role};
 pub use inbound::{Inbound, Input};

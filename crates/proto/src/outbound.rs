@@ -4,10 +4,14 @@ use std::io::IoSlice;
 use std::sync::Arc;
 use std::time::Instant;
 
+use bytes::Bytes;
+
 use crate::close::{CloseCode, CloseReason, Closed};
 use crate::config::Config;
+use crate::deflate::compress::Compressor;
 use crate::error::{ProtocolError, SendError, Timeout};
-use crate::frame::{Frame, Header, MAX_CONTROL, Opcode, Role};
+use crate::frame::{Encoded, Frame, Header, MAX_CONTROL, Opcode, Role};
+use crate::handshake::deflate::Agreed;
 use crate::message::{Event, Kind, Message};
 use crate::outbox::Outbox;
 use crate::timers::Due;
@@ -30,6 +34,8 @@ pub struct Outbound {
     /// Since when the transport takes nothing.
     blocked: Option<Instant>,
     close: Option<Box<Closing>>,
+    /// Present if compression was agreed on, until the Close frame.
+    compressor: Option<Box<Compressor>>,
     config: Arc<Config>,
 }
 
@@ -54,31 +60,38 @@ impl Outbound {
             late_pong: None,
             blocked: None,
             close: None,
+            compressor: None,
             config,
         }
     }
 
-    /// Queues a message; a long payload is not copied if it need not be masked.
+    pub(crate) fn compress(&mut self, agreed: &Agreed) {
+        let settings = self.config.deflate_settings().copied().unwrap_or_default();
+        self.compressor = Some(Box::new(Compressor::new(self.role(), agreed, settings)));
+    }
+
+    /// Queues a message, compressed if that was agreed on; a long payload is not copied if it need not be masked.
     ///
     /// # Errors
     /// [`SendError::Closing`], or [`SendError::Full`] when too much waits already.
     pub fn send(&mut self, message: Message) -> Result<(), SendError> {
         self.check_room()?;
         let kind = message.kind();
-        let payload = message.into_bytes();
-        match self.mask_key {
-            None if payload.len() >= Outbox::SHARE => {
-                let header = Header {
-                    fin: true,
-                    opcode: kind.opcode(),
-                    mask: None,
-                    length: payload.len() as u64,
-                };
-                self.outbox.push(|out| header.encode(out));
-                self.outbox.share(payload);
-            }
-            _ => self.push(kind.opcode(), &payload),
+        match self.compressed(message.as_bytes()) {
+            Some(compressed) => self.push_owned(kind, true, compressed),
+            None => self.push_owned(kind, false, message.into_bytes()),
         }
+        Ok(())
+    }
+
+    /// Queues a message that is not to be compressed, whatever was agreed on: one that holds a secret
+    /// ([`Deflate`](crate::Deflate) tells why), or that is compressed already.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    pub fn send_uncompressed(&mut self, message: Message) -> Result<(), SendError> {
+        self.check_room()?;
+        self.push_owned(message.kind(), false, message.into_bytes());
         Ok(())
     }
 
@@ -101,18 +114,32 @@ impl Outbound {
     /// Queues a frame that many connections share. A server copies nothing of a long one; a client must mask it, and
     /// copies it for that.
     ///
+    /// Where compression was agreed on, its compressed form is made once, by the first connection that needs it, and shared
+    /// as well. A connection that compresses with a window of less than 15 bits can't take it, and compresses for itself.
+    ///
     /// # Errors
     /// As [`send`](Self::send).
     pub fn send_frame(&mut self, frame: &Frame) -> Result<(), SendError> {
         self.check_room()?;
-        match self.mask_key {
-            Some(_) => self.push(frame.kind().opcode(), frame.payload()),
-            None if frame.as_bytes().len() >= Outbox::SHARE => {
-                self.outbox.share(frame.as_bytes().clone());
-            }
-            None => self
-                .outbox
-                .push(|out| out.extend_from_slice(frame.as_bytes())),
+        let Some(compressor) = &mut self.compressor else {
+            self.push_encoded(frame.kind(), frame.plain());
+            return Ok(());
+        };
+        if compressor.is_small(frame.payload()) {
+            self.push_encoded(frame.kind(), frame.plain());
+        } else if let Some(level) = compressor.shares() {
+            let encoded = match frame.compressed(level) {
+                Some(compressed) => {
+                    compressor.forget();
+                    compressed
+                }
+                None => frame.plain(),
+            };
+            self.push_encoded(frame.kind(), encoded);
+        } else if let Some(compressed) = compressor.compress(frame.payload()) {
+            self.push_owned(frame.kind(), true, compressed);
+        } else {
+            self.push_encoded(frame.kind(), frame.plain());
         }
         Ok(())
     }
@@ -129,7 +156,7 @@ impl Outbound {
                 limit: MAX_CONTROL,
             });
         }
-        self.push(Opcode::Ping, payload);
+        self.push(Opcode::Ping, false, payload);
         Ok(())
     }
 
@@ -161,7 +188,12 @@ impl Outbound {
     pub fn due(&mut self, now: Instant, due: Due) {
         match due {
             // A ping that finds the outbox full, or the connection closing, has no work to do: the peer is awaited as is.
-            Due::Ping => drop(self.ping(b"")),
+            Due::Ping => {
+                let _ = self.ping(b"");
+                if let Some(compressor) = &mut self.compressor {
+                    compressor.idle();
+                }
+            }
             Due::Fail(timeout) => self.fail_with(now, timeout.close_code(), &timeout.to_string()),
         }
     }
@@ -290,8 +322,15 @@ impl Outbound {
 
     fn send_slice(&mut self, kind: Kind, payload: &[u8]) -> Result<(), SendError> {
         self.check_room()?;
-        self.push(kind.opcode(), payload);
+        match self.compressed(payload) {
+            Some(compressed) => self.push_owned(kind, true, compressed),
+            None => self.push(kind.opcode(), false, payload),
+        }
         Ok(())
+    }
+
+    fn compressed(&mut self, payload: &[u8]) -> Option<Vec<u8>> {
+        self.compressor.as_mut()?.compress(payload)
     }
 
     fn write_deadline(&self) -> Option<Instant> {
@@ -310,11 +349,45 @@ impl Outbound {
         }
     }
 
-    fn push(&mut self, opcode: Opcode, payload: &[u8]) {
+    /// A frame that many connections share, in one of its forms.
+    fn push_encoded(&mut self, kind: Kind, frame: &Encoded) {
+        match self.mask_key {
+            Some(_) => self.push(kind.opcode(), frame.compressed, frame.payload()),
+            None if frame.bytes.len() >= Outbox::SHARE => self.outbox.share(frame.bytes.clone()),
+            None => self.outbox.push(|out| out.extend_from_slice(&frame.bytes)),
+        }
+    }
+
+    /// A message whose bytes need not be copied if they are many.
+    fn push_owned(
+        &mut self,
+        kind: Kind,
+        compressed: bool,
+        payload: impl AsRef<[u8]> + Into<Bytes>,
+    ) {
+        let length = payload.as_ref().len();
+        match self.mask_key {
+            None if length >= Outbox::SHARE => {
+                let header = Header {
+                    fin: true,
+                    opcode: kind.opcode(),
+                    compressed,
+                    mask: None,
+                    length: length as u64,
+                };
+                self.outbox.push(|out| header.encode(out));
+                self.outbox.share(payload.into());
+            }
+            _ => self.push(kind.opcode(), compressed, payload.as_ref()),
+        }
+    }
+
+    fn push(&mut self, opcode: Opcode, compressed: bool, payload: &[u8]) {
         let mask = self.mask_key.map(|key| key());
         let header = Header {
             fin: true,
             opcode,
+            compressed,
             mask,
             length: payload.len() as u64,
         };
@@ -332,7 +405,7 @@ impl Outbound {
     fn pong(&mut self, payload: &[u8]) {
         if self.pongs < MAX_PONGS {
             self.pongs += 1;
-            self.push(Opcode::Pong, payload);
+            self.push(Opcode::Pong, false, payload);
         } else {
             self.late_pong = Some(payload.into());
         }
@@ -394,7 +467,9 @@ impl Outbound {
             .as_ref()
             .map(CloseReason::payload)
             .unwrap_or_default();
-        self.push(Opcode::Close, &payload);
+        self.push(Opcode::Close, false, &payload);
+        // Nothing can follow.
+        self.compressor = None;
         if let Some(close) = &mut self.close {
             close.sent = true;
             close.record.sent = reason;

@@ -6,13 +6,15 @@ use http::header::{
 };
 use http::{HeaderMap, Request, Response, StatusCode, Uri};
 
-use super::{Key, VERSION, accept_value, fields};
+use super::deflate::{self, Agreed, InvalidParameters, Offer};
+use super::{Key, VERSION, accept_value, extensions, fields};
 
 /// What a client asks for.
 #[derive(Clone, Debug, Default)]
 pub struct ClientOptions {
     subprotocols: Vec<String>,
     headers: HeaderMap,
+    deflate: Option<Offer>,
 }
 
 impl ClientOptions {
@@ -29,6 +31,13 @@ impl ClientOptions {
     #[must_use]
     pub fn header(mut self, name: http::HeaderName, value: HeaderValue) -> Self {
         self.headers.append(name, value);
+        self
+    }
+
+    /// Offers permessage-deflate ([`Deflate::offer`](crate::Deflate::offer)). Default: `None`.
+    #[must_use]
+    pub const fn deflate(mut self, offer: Option<Offer>) -> Self {
+        self.deflate = offer;
         self
     }
 }
@@ -66,6 +75,12 @@ pub enum HandshakeError {
     /// An extension that was not offered.
     #[error("the server chose an extension that was not offered (RFC 6455 §4.1)")]
     Extension,
+    /// `Sec-WebSocket-Extensions` does not fit the grammar.
+    #[error("the server's Sec-WebSocket-Extensions does not fit the grammar of RFC 6455 §9.1")]
+    MalformedExtensions,
+    /// An answer to the offer of permessage-deflate that is malformed, or grants what was not offered.
+    #[error("the server's answer to the offer of permessage-deflate can't be taken: {0}")]
+    Deflate(InvalidParameters),
     /// A subprotocol that was not offered, or more than one.
     #[error("the server chose a subprotocol that was not offered (RFC 6455 §4.1)")]
     Subprotocol,
@@ -79,6 +94,9 @@ pub enum HandshakeError {
 pub struct Established {
     /// The subprotocol that the server chose.
     pub subprotocol: Option<String>,
+    /// The parameters of permessage-deflate, if the server took the offer:
+    /// [`Connection::with_deflate`](crate::Connection::with_deflate) is to know them.
+    pub deflate: Option<Agreed>,
 }
 
 /// Makes the request, in origin form, for a `ws` or `wss` URI.
@@ -120,6 +138,11 @@ pub fn request(uri: &Uri, key: Key, options: &ClientOptions) -> Result<Request<(
     }
     headers.remove(SEC_WEBSOCKET_EXTENSIONS);
     headers.remove(SEC_WEBSOCKET_PROTOCOL);
+    if let Some(offer) = &options.deflate
+        && let Ok(offer) = HeaderValue::try_from(offer.to_string())
+    {
+        headers.insert(SEC_WEBSOCKET_EXTENSIONS, offer);
+    }
     for (at, name) in options.subprotocols.iter().enumerate() {
         if !fields::is_token(name.as_bytes()) || options.subprotocols[..at].contains(name) {
             return Err(RequestError::Subprotocol(name.clone()));
@@ -159,12 +182,7 @@ pub fn verify<B>(
     if fields::announces_body(headers) {
         return Err(HandshakeError::Body);
     }
-    if fields::list(headers, SEC_WEBSOCKET_EXTENSIONS)
-        .next()
-        .is_some()
-    {
-        return Err(HandshakeError::Extension);
-    }
+    let deflate = agreed_deflate(headers, options.deflate.as_ref())?;
     let subprotocol = match headers.contains_key(SEC_WEBSOCKET_PROTOCOL) {
         false => None,
         true => {
@@ -177,5 +195,25 @@ pub fn verify<B>(
             Some(offered.ok_or(HandshakeError::Subprotocol)?.clone())
         }
     };
-    Ok(Established { subprotocol })
+    Ok(Established {
+        subprotocol,
+        deflate,
+    })
+}
+
+/// The server may take what was offered, once, and nothing else (§9.1).
+fn agreed_deflate(
+    headers: &HeaderMap,
+    offer: Option<&Offer>,
+) -> Result<Option<Agreed>, HandshakeError> {
+    let answer = extensions::parse(headers.get_all(SEC_WEBSOCKET_EXTENSIONS))
+        .map_err(|_| HandshakeError::MalformedExtensions)?;
+    match (&answer[..], offer) {
+        ([], _) => Ok(None),
+        ([answer], Some(offer)) if answer.name == deflate::NAME => offer
+            .check_answer(answer)
+            .map(Some)
+            .map_err(HandshakeError::Deflate),
+        _ => Err(HandshakeError::Extension),
+    }
 }

@@ -7,6 +7,9 @@ use super::extensions::Extension;
 /// The extension's name.
 pub const NAME: &str = "permessage-deflate";
 
+/// The least LZ77 window, 2^8 bytes.
+pub const MIN_WINDOW_BITS: u8 = 8;
+
 /// The largest LZ77 window, 2^15 bytes, which holds where nothing else is said.
 pub const MAX_WINDOW_BITS: u8 = 15;
 
@@ -34,6 +37,15 @@ pub struct Agreed {
     pub server_max_window_bits: u8,
     /// The client's window in bits.
     pub client_max_window_bits: u8,
+}
+
+/// An offer that a server takes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Grant {
+    /// What is agreed on by it.
+    pub agreed: Agreed,
+    /// The value of `Sec-WebSocket-Extensions` that says so.
+    pub answer: String,
 }
 
 /// What a server grants.
@@ -131,14 +143,14 @@ impl Offer {
 
 impl Policy {
     /// Picks the first offer of permessage-deflate that can be granted; the others are declined by silence (§5.1).
-    pub fn negotiate(&self, extensions: &[Extension<'_>]) -> Option<Agreed> {
+    pub fn negotiate(&self, extensions: &[Extension<'_>]) -> Option<Grant> {
         let offers = extensions.iter().filter(|extension| extension.name == NAME);
         offers
             .filter_map(|offer| Offer::parse(offer).ok())
             .find_map(|offer| self.grant(&offer))
     }
 
-    fn grant(&self, offer: &Offer) -> Option<Agreed> {
+    fn grant(&self, offer: &Offer) -> Option<Grant> {
         let client_max_window_bits = match offer.client_max_window_bits {
             Some(needed) => self
                 .client_max_window_bits
@@ -147,7 +159,7 @@ impl Policy {
             None if self.client_max_window_bits < MAX_WINDOW_BITS => return None,
             None => MAX_WINDOW_BITS,
         };
-        Some(Agreed {
+        let agreed = Agreed {
             server_no_context_takeover: self.server_no_context_takeover
                 || offer.server_no_context_takeover,
             client_no_context_takeover: self.client_no_context_takeover
@@ -156,17 +168,41 @@ impl Policy {
                 .server_max_window_bits
                 .min(offer.server_max_window_bits.unwrap_or(MAX_WINDOW_BITS)),
             client_max_window_bits,
+        };
+        let mut answer = agreed.parameters();
+        // §7.1.2.1: a server accepts this parameter by repeating it, even where it says no more than the default.
+        if offer.server_max_window_bits.is_some() {
+            answer.server_max_window_bits = Some(agreed.server_max_window_bits);
+        }
+        Some(Grant {
+            agreed,
+            answer: answer.to_string(),
         })
+    }
+}
+
+impl Agreed {
+    /// The parameters that say so, without those that say the default.
+    fn parameters(&self) -> Offer {
+        let lowered = |bits| Some(bits).filter(|bits| *bits < MAX_WINDOW_BITS);
+        Offer {
+            server_no_context_takeover: self.server_no_context_takeover,
+            client_no_context_takeover: self.client_no_context_takeover,
+            server_max_window_bits: lowered(self.server_max_window_bits),
+            client_max_window_bits: lowered(self.client_max_window_bits).map(Some),
+        }
     }
 }
 
 impl fmt::Display for Offer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        flags(
-            f,
-            self.server_no_context_takeover,
-            self.client_no_context_takeover,
-        )?;
+        f.write_str(NAME)?;
+        if self.server_no_context_takeover {
+            f.write_str("; server_no_context_takeover")?;
+        }
+        if self.client_no_context_takeover {
+            f.write_str("; client_no_context_takeover")?;
+        }
         if let Some(bits) = self.server_max_window_bits {
             write!(f, "; server_max_window_bits={bits}")?;
         }
@@ -178,41 +214,11 @@ impl fmt::Display for Offer {
     }
 }
 
-/// As the server's answer says it: what is the default is left out.
+/// As the shortest answer of a server would say it: what is the default is left out.
 impl fmt::Display for Agreed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        flags(
-            f,
-            self.server_no_context_takeover,
-            self.client_no_context_takeover,
-        )?;
-        if self.server_max_window_bits < MAX_WINDOW_BITS {
-            write!(
-                f,
-                "; server_max_window_bits={}",
-                self.server_max_window_bits
-            )?;
-        }
-        if self.client_max_window_bits < MAX_WINDOW_BITS {
-            write!(
-                f,
-                "; client_max_window_bits={}",
-                self.client_max_window_bits
-            )?;
-        }
-        Ok(())
+        self.parameters().fmt(f)
     }
-}
-
-fn flags(f: &mut fmt::Formatter<'_>, server: bool, client: bool) -> fmt::Result {
-    f.write_str(NAME)?;
-    if server {
-        f.write_str("; server_no_context_takeover")?;
-    }
-    if client {
-        f.write_str("; client_no_context_takeover")?;
-    }
-    Ok(())
 }
 
 fn once<T>(slot: &mut Option<T>, value: T) -> Result<(), InvalidParameters> {
@@ -256,7 +262,7 @@ mod tests {
         let line = HeaderValue::from_str(offers).unwrap();
         policy
             .negotiate(&extensions::parse([&line]).unwrap())
-            .map(|agreed| agreed.to_string())
+            .map(|grant| grant.answer)
     }
 
     fn answered(offer: Offer, answer: &str) -> Result<Agreed, InvalidParameters> {

@@ -7,6 +7,7 @@ use http::header::{
 };
 use http::{Method, Request, Response, StatusCode, Version};
 
+use super::deflate::{Agreed, Policy};
 use super::origin::OriginPolicy;
 use super::{VERSION, accept_value, extensions, fields, is_key};
 
@@ -15,6 +16,7 @@ use super::{VERSION, accept_value, extensions, fields, is_key};
 pub struct ServerOptions {
     subprotocols: Vec<String>,
     origins: OriginPolicy,
+    deflate: Option<Policy>,
 }
 
 impl ServerOptions {
@@ -31,6 +33,13 @@ impl ServerOptions {
         self.origins = policy;
         self
     }
+
+    /// Which offers of permessage-deflate to take ([`Deflate::policy`](crate::Deflate::policy)). Default: `None`.
+    #[must_use]
+    pub const fn deflate(mut self, policy: Option<Policy>) -> Self {
+        self.deflate = policy;
+        self
+    }
 }
 
 /// A request that was found good.
@@ -40,6 +49,9 @@ pub struct Accepted {
     pub response: Response<()>,
     /// The subprotocol that was chosen, if the client offered one that the server speaks.
     pub subprotocol: Option<String>,
+    /// The parameters of permessage-deflate, if an offer was taken:
+    /// [`Connection::with_deflate`](crate::Connection::with_deflate) is to know them.
+    pub deflate: Option<Agreed>,
 }
 
 /// Why a request is not answered by a WebSocket.
@@ -172,9 +184,10 @@ pub fn accept<B>(request: &Request<B>, options: &ServerOptions) -> Result<Accept
         }
     }
     let subprotocol = choose_subprotocol(request, &options.subprotocols)?;
-    // None is supported, so every offer is declined by silence (§9.1); what breaks the grammar still fails.
-    extensions::parse(headers.get_all(SEC_WEBSOCKET_EXTENSIONS))
+    // What is not known is declined by silence (§9.1); what breaks the grammar fails, wanted or not.
+    let offers = extensions::parse(headers.get_all(SEC_WEBSOCKET_EXTENSIONS))
         .map_err(|_| Rejection::Extensions)?;
+    let grant = options.deflate.and_then(|policy| policy.negotiate(&offers));
 
     let mut response = Response::new(());
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
@@ -187,9 +200,15 @@ pub fn accept<B>(request: &Request<B>, options: &ServerOptions) -> Result<Accept
     if let Some(value) = subprotocol.and_then(|name| HeaderValue::from_str(name).ok()) {
         fields.insert(SEC_WEBSOCKET_PROTOCOL, value);
     }
+    if let Some(grant) = &grant
+        && let Ok(value) = HeaderValue::from_str(&grant.answer)
+    {
+        fields.insert(SEC_WEBSOCKET_EXTENSIONS, value);
+    }
     Ok(Accepted {
         response,
         subprotocol: subprotocol.map(str::to_owned),
+        deflate: grant.map(|grant| grant.agreed),
     })
 }
 
