@@ -3,7 +3,7 @@
 
 use std::error::Error;
 
-use openline::{Client, Config, Message, WebSocket};
+use openline::{Client, Config, Deflate, Message, WebSocket};
 
 const AGENT: &str = "openline";
 
@@ -28,10 +28,12 @@ async fn main() -> Result<(), Box<dyn Error>> {
 }
 
 async fn connect(server: &str, path: &str) -> Result<WebSocket, openline::Error> {
-    // The suite sends 16 MiB messages, and 4 MiB ones in 65,537 fragments.
+    // The suite sends 16 MiB messages, and 4 MiB ones in 65,537 fragments. It takes the offer of compression in the cases
+    // that are about it.
     let config = Config::default()
         .max_message(64 << 20)
-        .max_fragments(1 << 17);
+        .max_fragments(1 << 17)
+        .deflate(Some(Deflate::default().threshold(0)));
     let client = Client::new(&format!("{server}{path}"))?.config(config);
     Ok(client.connect().await?.0)
 }

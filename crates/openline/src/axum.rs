@@ -26,8 +26,8 @@ use axum_core::response::{IntoResponse, Response};
 use http::Request;
 use http::request::Parts;
 use hyper::upgrade::OnUpgrade;
-use openline_proto::Config;
 use openline_proto::handshake::{self, OriginPolicy, Rejection, ServerOptions};
+use openline_proto::{Config, Deflate};
 
 use crate::websocket::WebSocket;
 
@@ -83,9 +83,11 @@ impl WebSocketUpgrade {
         self
     }
 
-    /// Limits and deadlines.
+    /// Limits, deadlines and compression.
     pub fn config(mut self, config: impl Into<Arc<Config>>) -> Self {
         self.config = config.into();
+        let policy = self.config.deflate_settings().map(Deflate::policy);
+        self.options = self.options.deflate(policy);
         self
     }
 

@@ -19,7 +19,7 @@ use std::time::Duration;
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderName, HeaderValue, Response};
 use openline_proto::handshake::{self, ClientOptions, Key, RequestError};
-use openline_proto::{Config, Connection, Timeout};
+use openline_proto::{Config, Connection, Deflate, Timeout};
 use tokio::time::{Instant, timeout_at};
 
 use crate::error::Error;
@@ -170,11 +170,13 @@ impl Client {
         Ok(self.header(AUTHORIZATION, value))
     }
 
-    /// Limits and deadlines. [`Config::handshake_timeout`] bounds TLS with the server and the opening handshake;
+    /// Limits, deadlines and compression. [`Config::handshake_timeout`] bounds TLS with the server and the opening handshake;
     /// the way there has a deadline [of its own](Self::connect_timeout).
     #[must_use]
     pub fn config(mut self, config: impl Into<Arc<Config>>) -> Self {
         self.config = config.into();
+        let offer = self.config.deflate_settings().map(Deflate::offer);
+        self.options = self.options.deflate(offer);
         self
     }
 
@@ -324,7 +326,8 @@ impl Client {
         let (response, early) = answer.map_err(|_| Timeout::Handshake)??;
         match handshake::verify(&response, key, &options) {
             Ok(established) => {
-                let connection = Connection::client(self.config.clone(), rand::random, now());
+                let connection = Connection::client(self.config.clone(), rand::random, now())
+                    .with_deflate(established.deflate);
                 Ok((
                     WebSocket::new(stream, connection, early, established.subprotocol),
                     response,

@@ -1,4 +1,4 @@
-//! WebSocket for tokio: RFC 6455, client and server, strict, bounded and cancel-safe.
+//! WebSocket for tokio: RFC 6455 and RFC 7692, client and server, strict, bounded and cancel-safe.
 //!
 //! # A client
 //!
@@ -26,6 +26,7 @@
 //! - Pings are answered, and keepalive pings are sent, while the connection is read.
 //! - Messages, fragments, heads and the queue of what is to be sent are bounded; handshake, keepalive, slow messages,
 //!   stalled writes and the close have deadlines: see [`Config`].
+//! - Messages are compressed where both sides want it and [`Config::deflate`] says so; [`Deflate`] tells when to want it.
 //! - Servers accept web pages of the same origin only, until told otherwise: see [`OriginPolicy`].
 //! - A client tries all addresses of a server, takes the proxy that the environment names, and keeps credentials to the
 //!   origin that they are for: see [`Client`].
@@ -66,8 +67,8 @@ pub use openline_proto::handshake::{
     HandshakeError, HeadError, OriginPolicy, Rejection, RequestError, ServerOptions,
 };
 pub use openline_proto::{
-    CloseCode, CloseReason, Closed, Config, Frame, Kind, Message, ProtocolError, SendError,
-    Timeout, Utf8Bytes,
+    CloseCode, CloseReason, Closed, Config, Deflate, Frame, Kind, Message, ProtocolError,
+    SendError, Takeover, Timeout, Utf8Bytes,
 };
 
 pub use client::{

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use http::header::{CONNECTION, CONTENT_LENGTH, HeaderValue};
 use http::{Request, Response};
 use openline_proto::handshake::{self, HeadReader, OriginPolicy, ServerOptions};
-use openline_proto::{Config, Connection, Timeout};
+use openline_proto::{Config, Connection, Deflate, Timeout};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout_at;
 
@@ -53,8 +53,8 @@ pub async fn accept(stream: impl Into<Stream>) -> Result<WebSocket, Error> {
 /// ```
 #[derive(Clone, Debug, Default)]
 pub struct Acceptor {
-    options: ServerOptions,
-    config: Arc<Config>,
+    pub(crate) options: ServerOptions,
+    pub(crate) config: Arc<Config>,
 }
 
 impl Acceptor {
@@ -72,10 +72,12 @@ impl Acceptor {
         self
     }
 
-    /// Limits and deadlines.
+    /// Limits, deadlines and compression.
     #[must_use]
     pub fn config(mut self, config: impl Into<Arc<Config>>) -> Self {
         self.config = config.into();
+        let policy = self.config.deflate_settings().map(Deflate::policy);
+        self.options = self.options.deflate(policy);
         self
     }
 
@@ -180,7 +182,7 @@ impl Opening {
         let mut head = Vec::new();
         handshake::write_response(&accepted.response, &mut head);
         write(&mut self.stream, &head, self.deadline).await?;
-        let connection = Connection::server(self.config, now());
+        let connection = Connection::server(self.config, now()).with_deflate(accepted.deflate);
         Ok(WebSocket::new(
             self.stream,
             connection,

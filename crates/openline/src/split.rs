@@ -213,6 +213,17 @@ impl Sender {
             .with(|state| state.writer.outbound.send(message.into()))?)
     }
 
+    /// Queues a message that is not to be compressed; see
+    /// [`WebSocket::feed_uncompressed`](crate::WebSocket::feed_uncompressed).
+    ///
+    /// # Errors
+    /// As there.
+    pub fn feed_uncompressed(&self, message: impl Into<Message>) -> Result<(), Error> {
+        Ok(self
+            .shared
+            .with(|state| state.writer.outbound.send_uncompressed(message.into()))?)
+    }
+
     /// Queues a frame that many connections share; see [`WebSocket::feed_frame`](crate::WebSocket::feed_frame).
     ///
     /// # Errors

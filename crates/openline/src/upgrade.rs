@@ -8,11 +8,13 @@ use http::{Request, Response};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use hyper_util::server::conn::auto;
+use openline_proto::handshake::deflate::Agreed;
 use openline_proto::handshake::{self, Rejection, ServerOptions};
 use openline_proto::{Config, Connection};
 use tokio::net::TcpStream;
 
 use crate::error::Error;
+use crate::server::Acceptor;
 use crate::stream::Stream;
 use crate::timer::now;
 use crate::websocket::WebSocket;
@@ -45,17 +47,41 @@ use crate::websocket::WebSocket;
 /// # let _: axum::Router = axum::Router::new().route("/", axum::routing::any(echo));
 /// ```
 ///
+/// [`Acceptor::upgrade`] does the same with a configuration of your own, compression included.
+///
 /// # Errors
 /// The request opens no WebSocket: answer with [`Rejection::response`].
 pub fn upgrade<B>(
     request: &mut Request<B>,
     options: &ServerOptions,
 ) -> Result<(Response<()>, Upgrade), Rejection> {
+    answer(request, options, Arc::default())
+}
+
+impl Acceptor {
+    /// Answers a request that hyper or axum serves, as [`upgrade`] does.
+    ///
+    /// # Errors
+    /// The request opens no WebSocket: answer with [`Rejection::response`].
+    pub fn upgrade<B>(
+        &self,
+        request: &mut Request<B>,
+    ) -> Result<(Response<()>, Upgrade), Rejection> {
+        answer(request, &self.options, Arc::clone(&self.config))
+    }
+}
+
+fn answer<B>(
+    request: &mut Request<B>,
+    options: &ServerOptions,
+    config: Arc<Config>,
+) -> Result<(Response<()>, Upgrade), Rejection> {
     let accepted = handshake::accept(request, options)?;
     let upgrade = Upgrade {
         http: hyper::upgrade::on(request),
         subprotocol: accepted.subprotocol,
-        config: Arc::default(),
+        deflate: accepted.deflate,
+        config,
         regain: regain_tcp,
     };
     Ok((accepted.response, upgrade))
@@ -70,6 +96,7 @@ type Regain = fn(Upgraded) -> (Stream, bytes::Bytes);
 pub struct Upgrade {
     http: OnUpgrade,
     subprotocol: Option<String>,
+    deflate: Option<Agreed>,
     config: Arc<Config>,
     regain: Regain,
 }
@@ -80,7 +107,8 @@ impl Upgrade {
         self.subprotocol.as_deref()
     }
 
-    /// Limits and deadlines.
+    /// Limits and deadlines. Whether messages are compressed was settled by the response: use [`Acceptor::upgrade`], or
+    /// [`ServerOptions::deflate`], for that.
     pub fn config(mut self, config: impl Into<Arc<Config>>) -> Self {
         self.config = config.into();
         self
@@ -100,7 +128,8 @@ impl Future for Upgrade {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let upgraded = ready!(Pin::new(&mut self.http).poll(cx))?;
         let (stream, early) = (self.regain)(upgraded);
-        let connection = Connection::server(Arc::clone(&self.config), now());
+        let connection =
+            Connection::server(Arc::clone(&self.config), now()).with_deflate(self.deflate);
         Poll::Ready(Ok(WebSocket::new(
             stream,
             connection,

@@ -54,7 +54,7 @@ pub struct Traffic {
 }
 
 impl WebSocket {
-    /// The server's end of a stream on which the opening handshake is done.
+    /// The server's end of a stream on which the opening handshake is done, without compression.
     pub fn server(
         stream: impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Unpin + 'static,
         config: Arc<Config>,
@@ -67,7 +67,7 @@ impl WebSocket {
         )
     }
 
-    /// The client's end of a stream on which the opening handshake is done.
+    /// The client's end of a stream on which the opening handshake is done, without compression.
     pub fn client(
         stream: impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Unpin + 'static,
         config: Arc<Config>,
@@ -158,6 +158,19 @@ impl WebSocket {
     /// [`SendError::Full`] while [`Config::max_outbox`] bytes wait, [`SendError::Closing`].
     pub fn feed(&mut self, message: impl Into<Message>) -> Result<(), Error> {
         Ok(self.link.writer.outbound.send(message.into())?)
+    }
+
+    /// Queues a message that is not to be compressed, whatever was agreed on, as [`feed`](Self::feed): one that holds a
+    /// secret ([`Deflate`](crate::Deflate) tells why), or that is compressed already.
+    ///
+    /// # Errors
+    /// As [`feed`](Self::feed).
+    pub fn feed_uncompressed(&mut self, message: impl Into<Message>) -> Result<(), Error> {
+        Ok(self
+            .link
+            .writer
+            .outbound
+            .send_uncompressed(message.into())?)
     }
 
     /// Queues a frame that many connections share, as [`feed`](Self::feed).
