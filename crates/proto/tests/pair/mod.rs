@@ -6,8 +6,10 @@ use std::io::IoSlice;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use openline_proto::handshake::deflate::Agreed;
+use openline_proto::handshake::{self, ClientOptions, Key, ServerOptions};
 use openline_proto::{
-    CloseReason, Config, Connection, Event, Input, Message, ProtocolError, Timeout,
+    CloseReason, Config, Connection, Deflate, Event, Input, Message, ProtocolError, Timeout,
 };
 
 /// What an end was told, owned.
@@ -107,15 +109,16 @@ impl Default for Pair {
 }
 
 impl Pair {
+    /// Compression is negotiated as the configurations want it.
     pub(crate) fn new(client: Config, server: Config) -> Self {
         let now = start();
+        let (offered, granted) = negotiate(&client, &server);
+        let mask_key = || [0x37, 0xfa, 0x21, 0x3d];
+        let client = Connection::client(Arc::new(client), mask_key, now).with_deflate(offered);
+        let server = Connection::server(Arc::new(server), now).with_deflate(granted);
         Self {
-            client: End::new(Connection::client(
-                Arc::new(client),
-                || [0x37, 0xfa, 0x21, 0x3d],
-                now,
-            )),
-            server: End::new(Connection::server(Arc::new(server), now)),
+            client: End::new(client),
+            server: End::new(server),
             now,
             to_server: VecDeque::new(),
             to_client: VecDeque::new(),
@@ -161,6 +164,20 @@ impl Pair {
         }
         self.now = end;
     }
+}
+
+/// What each end takes the opening handshake to have settled.
+fn negotiate(client: &Config, server: &Config) -> (Option<Agreed>, Option<Agreed>) {
+    let offer = client.deflate_settings().map(Deflate::offer);
+    let policy = server.deflate_settings().map(Deflate::policy);
+    let asked = ClientOptions::default().deflate(offer);
+    let key = Key::new([7; 16]);
+    let uri = "ws://example.org/".parse().unwrap();
+    let request = handshake::request(&uri, key, &asked).unwrap();
+    let answer = handshake::accept(&request, &ServerOptions::default().deflate(policy)).unwrap();
+    let established = handshake::verify(&answer.response, key, &asked).unwrap();
+    assert_eq!(established.deflate, answer.deflate);
+    (established.deflate, answer.deflate)
 }
 
 /// Ends the stream from `here` to `there` if `here` wants it.
