@@ -6,7 +6,7 @@ use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use openline::axum::WebSocketUpgrade;
-use openline::{Client, Error, HandshakeError, ServerOptions};
+use openline::{Acceptor, Client, Config, Deflate, Error, HandshakeError, ServerOptions};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
@@ -38,12 +38,31 @@ async fn extracted(upgrade: WebSocketUpgrade) -> Response {
     })
 }
 
+fn compressed() -> Config {
+    Config::default().deflate(Some(Deflate::default().threshold(0)))
+}
+
+async fn compressing(mut request: Request) -> Response {
+    let acceptor = Acceptor::default().config(compressed());
+    let (response, upgrade) = acceptor.upgrade(&mut request).unwrap();
+    tokio::spawn(async move { upgrade.await?.send("hello, hello, hello, hello").await });
+    response.map(|()| Body::empty())
+}
+
+async fn extracted_compressing(upgrade: WebSocketUpgrade) -> Response {
+    upgrade
+        .config(compressed())
+        .on_upgrade(async |mut ws| ws.send("hello, hello, hello, hello").await)
+}
+
 async fn serve() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let app = Router::new()
         .route("/", any(echo))
-        .route("/extracted", any(extracted));
+        .route("/extracted", any(extracted))
+        .route("/compressing", any(compressing))
+        .route("/extracted/compressing", any(extracted_compressing));
     tokio::spawn(async move { axum::serve(listener, app).await });
     format!("ws://{address}/")
 }
@@ -65,6 +84,22 @@ async fn axum_hands_over_the_bare_tcp_stream() {
     assert_eq!(ws.next().await.unwrap().unwrap().as_text(), Some("hello"));
     let closed = ws.close(openline::CloseCode::NORMAL, "bye").await.unwrap();
     assert!(closed.clean && !closed.by_peer);
+}
+
+#[tokio::test]
+async fn both_ways_into_axum_compress_if_the_configuration_says_so() {
+    let url = serve().await;
+    for path in ["compressing", "extracted/compressing"] {
+        let client = Client::new(&format!("{url}{path}")).unwrap();
+        let (mut ws, response) = client.config(compressed()).connect().await.unwrap();
+        assert_eq!(
+            response.headers()["sec-websocket-extensions"],
+            "permessage-deflate"
+        );
+        let message = ws.next().await.unwrap().unwrap();
+        assert_eq!(message.as_text(), Some("hello, hello, hello, hello"));
+        assert!(ws.traffic().received < 20, "{:?}", ws.traffic());
+    }
 }
 
 #[tokio::test]
