@@ -39,12 +39,20 @@ pub(crate) struct Listening {
 }
 
 impl Listening {
+    /// What was said, if it was.
+    pub(crate) fn said(&self) -> Option<(CloseCode, &str)> {
+        self.goodbye
+            .said
+            .get()
+            .map(|(code, reason)| (*code, reason.as_str()))
+    }
+
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<(CloseCode, &str)> {
         if self.goodbye.said.get().is_none() && self.heard.as_mut().poll(cx).is_pending() {
             return Poll::Pending;
         }
-        match self.goodbye.said.get() {
-            Some((code, reason)) => Poll::Ready((*code, reason)),
+        match self.said() {
+            Some(said) => Poll::Ready(said),
             None => Poll::Pending,
         }
     }

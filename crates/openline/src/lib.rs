@@ -60,6 +60,7 @@ mod timer;
 pub mod tls;
 #[cfg(feature = "hyper")]
 mod upgrade;
+mod wakers;
 mod websocket;
 
 pub use openline_proto as proto;

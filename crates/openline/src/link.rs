@@ -2,13 +2,15 @@
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker, ready};
 
 use openline_proto::Outbound;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::stream::Stream;
 use crate::timer::now;
+use crate::wakers::Wakers;
 
 /// The way to the sending half: by a plain reference where one task has the whole connection ([`Whole`]), by a lock that
 /// is taken for control frames and the close only where it was split.
@@ -25,7 +27,7 @@ pub(crate) trait Link {
     /// Shuts down the transport's sending side.
     fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<()>;
 
-    /// Whether anything waits to be written.
+    /// Whether anything waits to be written, or to be flushed.
     fn has_unsent(&self) -> bool;
 
     /// Whether the connection is closing.
@@ -84,7 +86,12 @@ impl Writer {
             }
         }
         if self.unflushed {
-            ready!(Pin::new(transport).poll_flush(cx))?;
+            // TLS keeps bytes of its own that the peer may not take.
+            if Pin::new(transport).poll_flush(cx)?.is_pending() {
+                self.outbound.handle_blocked(now());
+                return Poll::Pending;
+            }
+            self.outbound.written(0);
             self.unflushed = false;
         }
         Poll::Ready(Ok(()))
@@ -109,6 +116,19 @@ impl Writer {
 pub(crate) struct Whole {
     pub(crate) stream: Stream,
     pub(crate) writer: Writer,
+    /// Tasks that wait for room in the transport: there are two where the connection is used as a stream and a sink that
+    /// `futures` has split. Made when the first one waits.
+    waiting: Option<Arc<Wakers>>,
+}
+
+impl Whole {
+    pub(crate) const fn new(stream: Stream, writer: Writer) -> Self {
+        Self {
+            stream,
+            writer,
+            waiting: None,
+        }
+    }
 }
 
 impl Link for Whole {
@@ -121,11 +141,32 @@ impl Link for Whole {
     }
 
     fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.writer.poll_drain(&mut self.stream, cx)
+        let Self {
+            stream,
+            writer,
+            waiting,
+        } = self;
+        match waiting {
+            Some(waiting) => waiting.poll(cx, |cx| writer.poll_drain(stream, cx)),
+            None => {
+                let drained = writer.poll_drain(stream, &mut Context::from_waker(Waker::noop()));
+                if drained.is_pending() {
+                    let waiting = waiting.get_or_insert_default();
+                    return waiting.poll(cx, |cx| writer.poll_drain(stream, cx));
+                }
+                drained
+            }
+        }
     }
 
     fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.writer.poll_shutdown(&mut self.stream, cx)
+        let Self {
+            stream,
+            writer,
+            waiting,
+        } = self;
+        let waiting = waiting.get_or_insert_default();
+        waiting.poll(cx, |cx| writer.poll_shutdown(stream, cx))
     }
 
     fn has_unsent(&self) -> bool {

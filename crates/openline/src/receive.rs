@@ -2,9 +2,10 @@
 
 use std::io;
 use std::task::{Context, Poll, ready};
+use std::time::Instant;
 
 use bytes::Bytes;
-use openline_proto::{CloseCode, Due, Event, Inbound, Input, Message, SendError};
+use openline_proto::{CloseCode, Event, Inbound, Input, Message, SendError};
 use tokio::io::ReadBuf;
 
 use crate::error::Error;
@@ -27,8 +28,13 @@ pub(crate) struct Receive {
     pub(crate) goodbye: Option<Listening>,
     /// Why the connection fails; told once it is over.
     error: Option<Error>,
+    /// The peer's stream has ended: reading it again would only say so again.
+    ended: bool,
     over: bool,
 }
+
+/// Reads in one poll; then other tasks have their turn.
+const FILLS: usize = 32;
 
 impl Receive {
     pub(crate) fn new(inbound: Inbound, early: Bytes) -> Self {
@@ -40,6 +46,7 @@ impl Receive {
             received: 0,
             goodbye: None,
             error: None,
+            ended: false,
             over: false,
         }
     }
@@ -55,9 +62,17 @@ impl Receive {
         link: &mut L,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Message, Error>>> {
-        loop {
+        if let Some((code, reason)) = self.goodbye.as_ref().and_then(Listening::said) {
+            say_goodbye(link, code, reason);
+            self.goodbye = None;
+        }
+        for _ in 0..FILLS {
             if self.over {
                 return Poll::Ready(None);
+            }
+            if link.is_closing() {
+                // The end of the close is not put off by a peer that keeps on talking.
+                self.check_deadlines(link);
             }
             if let Some(message) = self.parse(link) {
                 return Poll::Ready(Some(Ok(message)));
@@ -67,13 +82,17 @@ impl Receive {
             if link.has_unsent()
                 && let Poll::Ready(Err(error)) = link.poll_drain(cx)
             {
-                self.lost(link, error);
+                link.outbound(|o| o.handle_write_error(now()));
+                self.error.get_or_insert(error.into());
             }
             if link.is_closing() {
-                if link.outbound(|o| o.wants_shutdown()) {
-                    ready!(link.poll_shutdown(cx));
+                let (ends, done, dead) =
+                    link.outbound(|o| (o.wants_shutdown(), o.is_done(), o.is_dead()));
+                if ends && !link.has_unsent() {
+                    // One that has to wait is waited for along with the peer, until the deadline.
+                    let _ = link.poll_shutdown(cx);
                 }
-                if link.outbound(|o| o.is_done()) {
+                if dead || (done && !link.has_unsent()) {
                     // The peer may be waiting for the end of the stream, and the program may keep this value for long.
                     let _ = link.poll_shutdown(cx);
                     return Poll::Ready(self.finish(link).map(Err));
@@ -87,6 +106,10 @@ impl Receive {
             }
             ready!(self.poll_deadline(link, cx));
         }
+        // A peer that sends much and says little must not have the thread for itself, nor hold up the deadlines.
+        self.check_deadlines(link);
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 
     /// Takes the next message out of what was read.
@@ -143,19 +166,31 @@ impl Receive {
         if !self.early.is_empty() {
             return Poll::Ready(());
         }
+        if self.ended {
+            return Poll::Pending;
+        }
         let mut scratch = Scratch::take();
         let mut space = ReadBuf::new(scratch.space());
         match ready!(link.poll_read(cx, &mut space)) {
-            Ok(()) if space.filled().is_empty() => link.outbound(|o| o.handle_eof(now())),
+            Ok(()) if space.filled().is_empty() => self.end(link, None),
             Ok(()) => {
                 let count = space.filled().len();
                 scratch.filled(count);
                 self.received += count as u64;
                 self.unread = Some(scratch);
             }
-            Err(error) => self.lost(link, error),
+            Err(error) => self.end(link, Some(error)),
         }
         Poll::Ready(())
+    }
+
+    /// The peer's stream has ended. Behind its Close frame, and behind a failure, that is how peers end a connection.
+    fn end<L: Link>(&mut self, link: &mut L, error: Option<io::Error>) {
+        self.ended = true;
+        link.outbound(|o| o.handle_eof(now()));
+        if let Some(error) = error {
+            self.error.get_or_insert(error.into());
+        }
     }
 
     /// Begins to close when the goodbye is said.
@@ -164,62 +199,73 @@ impl Receive {
             return Poll::Pending;
         };
         let (code, reason) = ready!(listening.poll(cx));
-        link.outbound(|o| match o.close(now(), code, reason) {
-            Ok(()) | Err(SendError::Closing) => {}
-            Err(_) => drop(o.close(now(), CloseCode::GOING_AWAY, "")),
-        });
+        say_goodbye(link, code, reason);
         self.goodbye = None;
         Poll::Ready(())
     }
 
     /// Waits for the next deadline; ready when one has passed.
     fn poll_deadline<L: Link>(&mut self, link: &mut L, cx: &mut Context<'_>) -> Poll<()> {
-        let sending = if link.is_closing() || link.has_unsent() {
-            link.outbound(|o| o.poll_timeout())
-        } else {
-            None
-        };
-        let deadline = [self.inbound.poll_timeout(), sending]
-            .into_iter()
-            .flatten()
-            .min();
-        ready!(self.timer.poll(deadline, cx));
-        let now = now();
-        if sending.is_some()
-            && let Err(timeout) = link.outbound(|o| o.handle_timeout(now))
-        {
-            self.error.get_or_insert(timeout.into());
+        let deadline = self.deadline(link);
+        // Asked of the clock too: a task that has used up its share finds every timer pending.
+        if deadline.is_none_or(|at| at > now()) {
+            ready!(self.timer.poll(deadline, cx));
         }
-        if let Some(due) = self.inbound.handle_timeout(now) {
-            link.outbound(|o| o.due(now, due));
-            if let Due::Fail(timeout) = due {
-                tracing::debug!(%timeout, "the connection fails");
-                self.error.get_or_insert(timeout.into());
-            }
-        }
+        self.check_deadlines(link);
         Poll::Ready(())
     }
 
-    /// The transport failed. After the close, or after an error, that is how peers end a connection.
-    fn lost<L: Link>(&mut self, link: &mut L, error: io::Error) {
-        let expected = link.outbound(|o| {
-            let clean = o.closed().is_some_and(|c| c.clean);
-            o.handle_eof(now());
-            clean
+    fn deadline<L: Link>(&self, link: &mut L) -> Option<Instant> {
+        let sending = match link.is_closing() || link.has_unsent() {
+            true => link.outbound(|o| o.poll_timeout()),
+            false => None,
+        };
+        [self.inbound.poll_timeout(), sending]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// Has the core do what is due by now.
+    fn check_deadlines<L: Link>(&mut self, link: &mut L) {
+        let now = now();
+        if self.deadline(link).is_none_or(|at| at > now) {
+            return;
+        }
+        let Self { inbound, .. } = self;
+        let passed = link.outbound(|o| match o.handle_timeout(now) {
+            Ok(()) => inbound.handle_timeout(now, o),
+            Err(timeout) => {
+                inbound.stop();
+                Err(timeout)
+            }
         });
-        if !expected {
-            self.error.get_or_insert(error.into());
+        if let Err(timeout) = passed {
+            tracing::debug!(%timeout, "the connection fails");
+            self.error.get_or_insert(timeout.into());
         }
     }
 
+    /// The connection is over. Where the peer's Close came that is the end, and the record tells the rest; else the error
+    /// does.
     fn finish<L: Link>(&mut self, link: &mut L) -> Option<Error> {
         self.over = true;
         self.unread = None;
-        let clean = link.outbound(|o| o.closed().is_some_and(|c| c.clean));
-        self.error
-            .take()
-            .or_else(|| (!clean).then_some(Error::Disconnected))
+        let told = link.outbound(|o| o.peer_has_closed());
+        match self.error.take() {
+            Some(Error::Io(_)) | None if told => None,
+            None => Some(Error::Disconnected),
+            error => error,
+        }
     }
+}
+
+/// Begins to close; with 1001 if what was to be said can't be.
+fn say_goodbye<L: Link>(link: &mut L, code: CloseCode, reason: &str) {
+    link.outbound(|o| match o.close(now(), code, reason) {
+        Ok(()) | Err(SendError::Closing) => {}
+        Err(_) => drop(o.close(now(), CloseCode::GOING_AWAY, "")),
+    });
 }
 
 /// Control frames are seen by nobody else.

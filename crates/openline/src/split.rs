@@ -1,14 +1,14 @@
 //! A WebSocket connection in two halves, for two tasks or more.
 
+use std::io;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Wake, Waker, ready};
-use std::{io, mem};
+use std::task::{Context, Poll, ready};
 
 use futures_core::Stream as FuturesStream;
 use futures_sink::Sink;
-use openline_proto::{CloseCode, Closed, Frame, Message, Outbound};
+use openline_proto::{CloseCode, Closed, Frame, Message, Outbound, SendError};
 use tokio::io::{AsyncRead, ReadBuf};
 
 use crate::error::Error;
@@ -16,6 +16,7 @@ use crate::link::{Link, Whole, Writer};
 use crate::receive::Receive;
 use crate::stream::{ReadSide, WriteSide};
 use crate::timer::{Timer, now};
+use crate::wakers::{Slot, Wakers};
 
 /// The half that sends. Its clones send on the same connection, in the order of their calls.
 ///
@@ -42,7 +43,7 @@ pub(crate) fn split(receive: Receive, whole: Whole) -> (Sender, Receiver) {
             write,
         }),
         writers: Arc::default(),
-        receiver: Arc::default(),
+        receiver: Slot::default(),
     });
     let sender = Sender {
         shared: Arc::clone(&shared),
@@ -68,43 +69,12 @@ struct Shared {
     /// Tasks that wait for room in the socket.
     writers: Arc<Wakers>,
     /// The receiving task, to be told of a close.
-    receiver: Arc<Wakers>,
+    receiver: Slot,
 }
 
 struct State {
     writer: Writer,
     write: WriteSide,
-}
-
-/// Several tasks that wait for one event: a socket itself remembers only the last one that asked.
-#[derive(Default)]
-struct Wakers {
-    waiting: Mutex<Vec<Waker>>,
-    any: AtomicBool,
-}
-
-impl Wakers {
-    fn add(&self, waker: &Waker) {
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        if !waiting.iter().any(|w| w.will_wake(waker)) {
-            waiting.push(waker.clone());
-            self.any.store(true, Ordering::Release);
-        }
-    }
-
-    fn wake_all(&self) {
-        if self.any.swap(false, Ordering::AcqRel) {
-            let waiting =
-                mem::take(&mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner));
-            waiting.into_iter().for_each(Waker::wake);
-        }
-    }
-}
-
-impl Wake for Wakers {
-    fn wake(self: Arc<Self>) {
-        self.wake_all();
-    }
 }
 
 impl Shared {
@@ -117,36 +87,23 @@ impl Shared {
             .store(state.writer.has_unsent(), Ordering::Release);
         if state.writer.outbound.is_closing() && !self.closing.swap(true, Ordering::AcqRel) {
             drop(state);
-            self.receiver.wake_all();
+            self.receiver.wake();
         }
         result
     }
 
     fn poll_drain(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let drain = |waker: &Waker| {
-            self.with(|state| {
-                state
-                    .writer
-                    .poll_drain(&mut state.write, &mut Context::from_waker(waker))
-            })
-        };
-        let mut drained = drain(Waker::noop());
-        if drained.is_pending() {
-            self.writers.add(cx.waker());
-            // A sender that gives up leaves its bytes to the receiver.
-            self.receiver
-                .waiting
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .iter()
-                .for_each(|w| self.writers.add(w));
-            drained = drain(&Waker::from(Arc::clone(&self.writers)));
-        }
-        if drained.is_ready() {
-            // Whoever waited for these bytes to go need not wait any more.
-            self.writers.wake_all();
-        }
-        drained
+        // A sender that gives up leaves its bytes to the receiver, which keeps the time as well.
+        let receiver = self.receiver.get();
+        self.writers.poll(cx, |cx| {
+            let drained = self.with(|state| state.writer.poll_drain(&mut state.write, cx));
+            if drained.is_pending()
+                && let Some(receiver) = &receiver
+            {
+                self.writers.add(receiver);
+            }
+            drained
+        })
     }
 }
 
@@ -170,8 +127,10 @@ impl Link for Part {
     }
 
     fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.shared
-            .with(|state| state.writer.poll_shutdown(&mut state.write, cx))
+        let shared = &self.shared;
+        shared.writers.poll(cx, |cx| {
+            shared.with(|state| state.writer.poll_shutdown(&mut state.write, cx))
+        })
     }
 
     fn has_unsent(&self) -> bool {
@@ -198,8 +157,8 @@ impl Sender {
     /// # Errors
     /// As there.
     pub async fn send(&mut self, message: impl Into<Message>) -> Result<(), Error> {
-        std::future::poll_fn(|cx| self.poll_room(cx)).await?;
-        self.feed(message)?;
+        let mut message = Some(message.into());
+        std::future::poll_fn(|cx| self.poll_feed(&mut message, cx)).await?;
         self.flush().await
     }
 
@@ -242,14 +201,20 @@ impl Sender {
         std::future::poll_fn(|cx| self.poll_flush_out(cx)).await
     }
 
-    /// Begins the closing handshake: sends a Close frame behind what is queued. The receiver sees its end.
+    /// Begins the closing handshake, if it has not begun: sends a Close frame behind what is queued. The receiver sees its
+    /// end.
     ///
     /// # Errors
     /// As [`send`](Self::send), and for a code or reason that can't be sent.
     pub async fn close(&mut self, code: CloseCode, reason: &str) -> Result<(), Error> {
-        self.shared
-            .with(|state| state.writer.outbound.close(now(), code, reason))?;
-        self.flush().await
+        match self
+            .shared
+            .with(|state| state.writer.outbound.close(now(), code, reason))
+        {
+            Ok(()) => self.flush().await,
+            Err(SendError::Closing) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// How the connection was closed, as far as it got; `None` while it is open.
@@ -258,8 +223,38 @@ impl Sender {
             .with(|state| state.writer.outbound.closed().cloned())
     }
 
+    /// Queues the message once there is room: both under one lock, or a clone might take the room in between.
+    fn poll_feed(
+        &mut self,
+        message: &mut Option<Message>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), Error>> {
+        loop {
+            let fed = self.shared.with(|state| {
+                let outbound = &mut state.writer.outbound;
+                if outbound.is_full() && !outbound.is_closing() {
+                    return None;
+                }
+                message.take().map(|message| outbound.send(message))
+            });
+            match fed {
+                Some(fed) => return Poll::Ready(fed.map_err(Error::from)),
+                None if message.is_none() => return Poll::Ready(Ok(())),
+                None => ready!(self.poll_flush_out(cx))?,
+            }
+        }
+    }
+
     fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        if self.shared.with(|state| state.writer.outbound.is_full()) {
+        let (closing, full) = self.shared.with(|state| {
+            (
+                state.writer.outbound.is_closing(),
+                state.writer.outbound.is_full(),
+            )
+        });
+        if closing {
+            Poll::Ready(Err(SendError::Closing.into()))
+        } else if full {
             self.poll_flush_out(cx)
         } else {
             Poll::Ready(Ok(()))
@@ -267,17 +262,39 @@ impl Sender {
     }
 
     fn poll_flush_out(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        if let Poll::Ready(done) = self.shared.poll_drain(cx) {
-            return Poll::Ready(done.map_err(Error::from));
+        if self.shared.with(|state| state.writer.outbound.is_dead()) {
+            return Poll::Ready(Err(SendError::Closing.into()));
+        }
+        match self.shared.poll_drain(cx) {
+            Poll::Ready(Ok(())) => return Poll::Ready(Ok(())),
+            Poll::Ready(Err(error)) => {
+                self.shared
+                    .with(|state| state.writer.outbound.handle_write_error(now()));
+                return Poll::Ready(Err(error.into()));
+            }
+            Poll::Pending => {}
         }
         let deadline = self
             .shared
             .with(|state| state.writer.outbound.poll_timeout());
         ready!(self.timer.poll(deadline, cx));
-        self.shared
-            .with(|state| state.writer.outbound.handle_timeout(now()))?;
+        let passed = self
+            .shared
+            .with(|state| state.writer.outbound.handle_timeout(now()));
+        // Others wait for the same bytes, which will never leave now.
+        self.shared.writers.wake_all();
+        passed?;
         cx.waker().wake_by_ref();
         Poll::Pending
+    }
+}
+
+impl Drop for Sender {
+    /// What was queued and not flushed is left to the receiver.
+    fn drop(&mut self) {
+        if self.shared.unsent.load(Ordering::Acquire) {
+            self.shared.receiver.wake();
+        }
     }
 }
 
@@ -296,7 +313,7 @@ impl Receiver {
 
     fn poll_message(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Message, Error>>> {
         // Before the state is looked at, so that no close is missed in between.
-        self.part.shared.receiver.add(cx.waker());
+        self.part.shared.receiver.set(cx.waker());
         self.receive.poll_next(&mut self.part, cx)
     }
 }

@@ -108,10 +108,7 @@ impl WebSocket {
         let (inbound, outbound) = connection.split();
         Self {
             receive: Receive::new(inbound, early),
-            link: Whole {
-                stream,
-                writer: Writer::new(outbound),
-            },
+            link: Whole::new(stream, Writer::new(outbound)),
             timer: Timer::default(),
             subprotocol: subprotocol.map(Into::into),
         }
@@ -127,8 +124,8 @@ impl WebSocket {
         self.subprotocol.as_deref()
     }
 
-    /// Receives the next message. `None` means that the connection was closed cleanly; [`closed`](Self::closed) tells
-    /// how. What was queued is sent meanwhile.
+    /// Receives the next message. `None` means that the peer closed, or answered the close; [`closed`](Self::closed) tells
+    /// how, and whether [cleanly](Closed::clean). What was queued is sent meanwhile.
     ///
     /// # Errors
     /// [`Error::Disconnected`] when the peer is gone without a word, [`Error::Protocol`] when it broke the protocol or
@@ -139,8 +136,8 @@ impl WebSocket {
 
     /// Sends a message: queues it and hands all that is queued to the operating system.
     ///
-    /// While [`Config::max_outbox`] bytes wait already, it waits until they are gone. A future that is dropped after
-    /// its first wait has queued the message; the next call of any method sends it.
+    /// While [`Config::max_outbox`] bytes wait already, it waits until they are gone; a future that is dropped then has not
+    /// queued the message. Otherwise it is queued at the first poll, and whoever calls next sends the rest.
     ///
     /// # Errors
     /// [`SendError::Closing`] after the close began, [`Error::Io`], and [`Timeout::Write`](openline_proto::Timeout::Write)
@@ -209,9 +206,7 @@ impl WebSocket {
             Ok(()) | Err(SendError::Closing) => {}
             Err(error) => return Err(error.into()),
         }
-        while let Some(discarded) = self.next().await {
-            drop(discarded);
-        }
+        std::future::poll_fn(|cx| self.poll_end(cx)).await;
         Ok(self.closed().unwrap_or_default())
     }
 
@@ -236,9 +231,24 @@ impl WebSocket {
         split::split(self.receive, self.link)
     }
 
+    /// Reads to the end, and discards what comes.
+    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        /// Messages discarded in one poll; then other tasks have their turn.
+        const BUDGET: usize = 256;
+        for _ in 0..BUDGET {
+            if ready!(self.receive.poll_next(&mut self.link, cx)).is_none() {
+                return Poll::Ready(());
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
     /// Ready when a message may be queued.
     fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        if self.link.writer.outbound.is_full() {
+        if self.link.is_closing() {
+            Poll::Ready(Err(SendError::Closing.into()))
+        } else if self.link.writer.outbound.is_full() {
             self.poll_flush_out(cx)
         } else {
             Poll::Ready(Ok(()))
@@ -246,8 +256,16 @@ impl WebSocket {
     }
 
     fn poll_flush_out(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        if let Poll::Ready(done) = self.link.poll_drain(cx) {
-            return Poll::Ready(done.map_err(Error::from));
+        if self.link.writer.outbound.is_dead() {
+            return Poll::Ready(Err(SendError::Closing.into()));
+        }
+        match self.link.poll_drain(cx) {
+            Poll::Ready(Ok(())) => return Poll::Ready(Ok(())),
+            Poll::Ready(Err(error)) => {
+                self.link.writer.outbound.handle_write_error(now());
+                return Poll::Ready(Err(error.into()));
+            }
+            Poll::Pending => {}
         }
         ready!(
             self.timer
@@ -292,7 +310,6 @@ impl Sink<Message> for WebSocket {
                 .outbound
                 .close(now(), CloseCode::NORMAL, "")?;
         }
-        while ready!(this.receive.poll_next(&mut this.link, cx)).is_some() {}
-        Poll::Ready(Ok(()))
+        this.poll_end(cx).map(Ok)
     }
 }

@@ -123,7 +123,7 @@ impl Config {
     /// How long the opening handshake may take. Default: 10 s.
     #[must_use]
     pub const fn handshake_timeout(mut self, limit: Duration) -> Self {
-        self.timeouts.handshake = limit;
+        self.timeouts.handshake = bounded(limit);
         self
     }
 
@@ -132,14 +132,19 @@ impl Config {
     /// Without keepalive, a peer that vanished is noticed only by what is sent to it.
     #[must_use]
     pub const fn ping_interval(mut self, interval: Option<Duration>) -> Self {
-        self.timeouts.ping_interval = interval;
+        self.timeouts.ping_interval = match interval {
+            // A ping without a pause between them would be a storm.
+            Some(interval) if interval.is_zero() => Some(Duration::from_millis(1)),
+            Some(interval) => Some(bounded(interval)),
+            None => None,
+        };
         self
     }
 
     /// How long to wait after a keepalive ping for a sign of life (any byte). Default: 20 s.
     #[must_use]
     pub const fn pong_timeout(mut self, limit: Duration) -> Self {
-        self.timeouts.pong = limit;
+        self.timeouts.pong = bounded(limit);
         self
     }
 
@@ -147,28 +152,31 @@ impl Config {
     /// Default: `None`, since keepalive notices the dead.
     #[must_use]
     pub const fn idle_timeout(mut self, limit: Option<Duration>) -> Self {
-        self.timeouts.idle = limit;
+        self.timeouts.idle = match limit {
+            Some(limit) => Some(bounded(limit)),
+            None => None,
+        };
         self
     }
 
     /// How long a message may take from its first byte to its last. Default: 60 s.
     #[must_use]
     pub const fn message_timeout(mut self, limit: Duration) -> Self {
-        self.timeouts.message = limit;
+        self.timeouts.message = bounded(limit);
         self
     }
 
     /// How long the peer may take none of what waits to be sent. Default: 60 s.
     #[must_use]
     pub const fn write_timeout(mut self, limit: Duration) -> Self {
-        self.timeouts.write = limit;
+        self.timeouts.write = bounded(limit);
         self
     }
 
     /// How long to wait for the peer in the closing handshake, and for what is queued to leave. Default: 5 s.
     #[must_use]
     pub const fn close_timeout(mut self, limit: Duration) -> Self {
-        self.timeouts.close = limit;
+        self.timeouts.close = bounded(limit);
         self
     }
 
@@ -194,5 +202,15 @@ impl Config {
     /// How messages are compressed, if they are.
     pub const fn deflate_settings(&self) -> Option<&Deflate> {
         self.deflate.as_ref()
+    }
+}
+
+/// A hundred years stand for ever, so that a deadline is always an instant that exists.
+const fn bounded(limit: Duration) -> Duration {
+    const FOREVER: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+    if limit.as_secs() < FOREVER.as_secs() {
+        limit
+    } else {
+        FOREVER
     }
 }

@@ -119,20 +119,21 @@ impl Connection {
         self.outbound.handle_blocked(now);
     }
 
+    /// See [`Outbound::handle_write_error`].
+    pub fn handle_write_error(&mut self, now: Instant) {
+        self.outbound.handle_write_error(now);
+    }
+
     /// Takes note of the time; may be called too early.
     ///
     /// # Errors
     /// The deadline that passed, if it ends the connection.
     pub fn handle_timeout(&mut self, now: Instant) -> Result<(), Timeout> {
-        self.outbound.handle_timeout(now)?;
-        let Some(due) = self.inbound.handle_timeout(now) else {
-            return Ok(());
-        };
-        self.outbound.due(now, due);
-        match due {
-            crate::Due::Ping => Ok(()),
-            crate::Due::Fail(timeout) => Err(timeout),
+        if let Err(timeout) = self.outbound.handle_timeout(now) {
+            self.inbound.stop();
+            return Err(timeout);
         }
+        self.inbound.handle_timeout(now, &mut self.outbound)
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) must be called, if nothing comes before.

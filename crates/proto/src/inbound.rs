@@ -9,11 +9,12 @@ use bytes::Bytes;
 use crate::close::CloseReason;
 use crate::config::Config;
 use crate::deflate::inflate::Decompressor;
-use crate::error::ProtocolError;
+use crate::error::{ProtocolError, Timeout};
 use crate::frame::{Header, MAX_CONTROL, Opcode, Role};
 use crate::handshake::deflate::Agreed;
 use crate::mask::mask;
 use crate::message::{Event, Kind, Payload, Text};
+use crate::outbound::Outbound;
 use crate::timers::{Due, Timers};
 use crate::utf8::{Utf8Bytes, Utf8Check};
 
@@ -53,8 +54,7 @@ impl<'b> Input<'b> {
 /// The receiving half: what it must keep of the bytes it saw, and the timers of what it waits for.
 ///
 /// Between messages it owns no heap memory. Whoever uses it without [`Connection`](crate::Connection) shows each event
-/// to [`Outbound::react`](crate::Outbound::react), each error to [`Outbound::fail`](crate::Outbound::fail), and what
-/// [`handle_timeout`](Self::handle_timeout) returns to [`Outbound::due`](crate::Outbound::due).
+/// to [`Outbound::react`](crate::Outbound::react), and each error to [`Outbound::fail`](crate::Outbound::fail).
 #[derive(Debug)]
 pub struct Inbound {
     role: Role,
@@ -151,18 +151,30 @@ impl Inbound {
         event
     }
 
-    /// Takes note of the time: what is due now, if anything.
-    pub fn handle_timeout(&mut self, now: Instant) -> Option<Due> {
+    /// Takes note of the time, and has `outbound` do what is due.
+    ///
+    /// # Errors
+    /// The deadline that passed: the connection fails, and `outbound` says so in a Close frame.
+    pub fn handle_timeout(&mut self, now: Instant, outbound: &mut Outbound) -> Result<(), Timeout> {
         if self.over {
-            return None;
+            return Ok(());
         }
-        let due = self
+        match self
             .timers
-            .due(now, self.message_started(), self.config.timeouts())?;
-        if matches!(due, Due::Fail(_)) {
-            self.stop();
+            .due(now, self.message_started(), self.config.timeouts())
+        {
+            None => {}
+            Some(Due::Ping) => outbound.keepalive(),
+            // A ping that waits behind other bytes can't be answered; how long those may take, and how long the close
+            // may, are other deadlines' business.
+            Some(Due::Fail(Timeout::Pong)) if !outbound.pong_is_due() => self.timers.wait_on(now),
+            Some(Due::Fail(timeout)) => {
+                self.stop();
+                outbound.fail_by(now, timeout);
+                return Err(timeout);
+            }
         }
-        Some(due)
+        Ok(())
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) must be called, if no input comes before.
@@ -177,7 +189,7 @@ impl Inbound {
     }
 
     /// Nothing that comes from now on matters: give back what was kept.
-    pub(crate) fn stop(&mut self) {
+    pub fn stop(&mut self) {
         self.over = true;
         self.frame = None;
         self.control = None;
@@ -314,7 +326,11 @@ impl Inbound {
         let Some(message) = &mut self.message else {
             return Ok(None);
         };
-        let declared = usize::try_from(frame.remaining).unwrap_or(usize::MAX);
+        // Of the message's last frame it is known how much comes; of the others, only that the limit holds.
+        let most = match frame.fin {
+            true => usize::try_from(frame.remaining).unwrap_or(usize::MAX),
+            false => self.config.limits().max_message - message.payload.len(),
+        };
         let piece = frame.take(input);
         let whole = frame.fin && frame.remaining == 0;
         let start = message.payload.len();
@@ -328,7 +344,7 @@ impl Inbound {
                 }
             }
             _ => {
-                reserve(&mut message.payload, piece.len(), declared);
+                reserve(&mut message.payload, piece.len(), most);
                 message.payload.extend_from_slice(piece);
                 Ok(())
             }
@@ -452,12 +468,11 @@ fn unmask(payload: &mut [u8], key: Option<[u8; 4]>, phase: usize) {
     }
 }
 
-/// Makes room for `count` bytes: by doubling, but never for more than the frame still declares, nor by its declaration
-/// alone.
-fn reserve(payload: &mut Vec<u8>, count: usize, declared: usize) {
+/// Makes room for `count` bytes: by doubling, but never for more than `most`, and never by a declared length alone.
+fn reserve(payload: &mut Vec<u8>, count: usize, most: usize) {
     const FIRST_STEP: usize = 4096;
     if payload.capacity() - payload.len() < count {
-        let step = payload.len().max(FIRST_STEP).min(declared).max(count);
+        let step = payload.len().max(FIRST_STEP).min(most).max(count);
         payload.reserve_exact(step);
     }
 }

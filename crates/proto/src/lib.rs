@@ -36,5 +36,4 @@ pub use inbound::{Inbound, Input};
 pub use mask::mask;
 pub use message::{Event, Kind, Message, Payload, Text};
 pub use outbound::{MaskKey, Outbound};
-pub use timers::Due;
 pub use utf8::{NotUtf8, Utf8Bytes};

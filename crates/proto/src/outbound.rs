@@ -14,7 +14,6 @@ use crate::frame::{Encoded, Frame, Header, MAX_CONTROL, Opcode, Role};
 use crate::handshake::deflate::Agreed;
 use crate::message::{Event, Kind, Message};
 use crate::outbox::Outbox;
-use crate::timers::Due;
 
 /// Gives a fresh masking key, which no peer may foresee (RFC 6455 §10.3): take it from a strong source of randomness.
 pub type MaskKey = fn() -> [u8; 4];
@@ -30,7 +29,11 @@ pub struct Outbound {
     /// `None` for a server, which never masks.
     mask_key: Option<MaskKey>,
     pongs: u8,
+    /// Where in the stream the last of them ends.
+    pongs_end: u64,
     late_pong: Option<Box<[u8]>>,
+    /// Where in the stream the keepalive ping ends that had to queue behind other bytes.
+    ping_end: Option<u64>,
     /// Since when the transport takes nothing.
     blocked: Option<Instant>,
     close: Option<Box<Closing>>,
@@ -44,11 +47,24 @@ struct Closing {
     record: Closed,
     sent: bool,
     received: bool,
+    /// Where in the stream our Close frame ends.
+    end: u64,
     /// The peer, or time, broke the connection: there is no answer to wait for.
     failed: bool,
+    /// The transport takes nothing more.
+    mute: bool,
+    /// The peer's stream has ended.
+    eof: bool,
     /// Nothing can be sent or received any more.
     dead: bool,
     deadline: Instant,
+}
+
+impl Closing {
+    /// Both Close frames stand; ours may still wait to leave.
+    const fn exchanged(&self) -> bool {
+        self.sent && self.received && !self.failed
+    }
 }
 
 impl Outbound {
@@ -57,7 +73,9 @@ impl Outbound {
             outbox: Outbox::default(),
             mask_key,
             pongs: 0,
+            pongs_end: 0,
             late_pong: None,
+            ping_end: None,
             blocked: None,
             close: None,
             compressor: None,
@@ -184,18 +202,38 @@ impl Outbound {
         }
     }
 
-    /// Does what a timer of the receiving half calls for.
-    pub fn due(&mut self, now: Instant, due: Due) {
-        match due {
-            // A ping that finds the outbox full, or the connection closing, has no work to do: the peer is awaited as is.
-            Due::Ping => {
-                let _ = self.ping(b"");
-                if let Some(compressor) = &mut self.compressor {
-                    compressor.idle();
-                }
-            }
-            Due::Fail(timeout) => self.fail_with(now, timeout.close_code(), &timeout.to_string()),
+    /// Queues a keepalive ping; the compressor of an idle connection is given back.
+    pub(crate) fn keepalive(&mut self) {
+        let waits = !self.outbox.is_empty();
+        // One that finds the outbox full, or the connection closing, has no work to do: other deadlines are at work.
+        if self.ping(b"").is_ok() && waits {
+            self.ping_end = Some(self.outbox.end());
         }
+        if let Some(compressor) = &mut self.compressor {
+            compressor.idle();
+        }
+    }
+
+    /// Whether the peer has had the keepalive ping for the whole wait. One that had to queue is waited for anew once it
+    /// has left.
+    pub(crate) fn pong_is_due(&mut self) -> bool {
+        if self.close.is_some() || self.is_full() {
+            return false;
+        }
+        match self.ping_end {
+            Some(end) => {
+                if self.outbox.sent() >= end {
+                    self.ping_end = None;
+                }
+                false
+            }
+            None => true,
+        }
+    }
+
+    /// Fails the connection because a deadline passed.
+    pub(crate) fn fail_by(&mut self, now: Instant, timeout: Timeout) {
+        self.fail_with(now, timeout.close_code(), &timeout.to_string());
     }
 
     /// Fails the connection (§7.1.7): says why in a Close frame, unless one was sent already.
@@ -203,11 +241,25 @@ impl Outbound {
         self.fail_with(now, error.close_code(), &error.to_string());
     }
 
-    /// The peer will send nothing more. Without both Close frames the connection is lost.
+    /// The peer will send nothing more. Without its Close frame the connection is lost; behind it, what waits may still
+    /// be sent.
     pub fn handle_eof(&mut self, now: Instant) {
-        self.begin_close(now, true);
-        if let Some(close) = &mut self.close {
-            close.dead = true;
+        let waits = !self.outbox.is_empty();
+        let close = self.begin_close(now, true);
+        close.eof = true;
+        if !(close.exchanged() && waits) {
+            self.die();
+        }
+    }
+
+    /// The transport takes nothing more: what waits is dropped. The peer may still be heard, and its Close frame may tell
+    /// why.
+    pub fn handle_write_error(&mut self, now: Instant) {
+        self.outbox.clear();
+        let close = self.begin_close(now, true);
+        close.mute = true;
+        if close.received || close.eof {
+            self.die();
         }
     }
 
@@ -227,19 +279,16 @@ impl Outbound {
             .is_some_and(|deadline| deadline <= now)
         {
             self.begin_close(now, false);
-            self.handle_eof(now);
+            self.die();
             return Err(Timeout::Write);
         }
-        match &mut self.close {
+        match &self.close {
             Some(close) if !close.dead && close.deadline <= now => {
-                close.dead = true;
                 // A client that has both Close frames only waited for the server to end the TCP connection, and a
                 // failure was told when it was found.
-                if close.record.clean || close.failed {
-                    Ok(())
-                } else {
-                    Err(Timeout::Close)
-                }
+                let told = close.record.clean || close.failed || close.mute;
+                self.die();
+                if told { Ok(()) } else { Err(Timeout::Close) }
             }
             _ => Ok(()),
         }
@@ -261,11 +310,15 @@ impl Outbound {
         self.outbox.slices(slices)
     }
 
-    /// The first `count` of those bytes were sent. When none are left, all memory is given back.
+    /// The first `count` of those bytes were sent, and the transport takes more. When none are left, all memory is given
+    /// back.
     pub fn written(&mut self, count: usize) {
         self.blocked = None;
         self.outbox.advance(count);
-        if self.outbox.is_empty() {
+        let sent = self.outbox.sent();
+        if let Some(close) = &mut self.close {
+            close.record.clean = close.exchanged() && sent >= close.end;
+        } else if self.pongs > 0 && sent >= self.pongs_end {
             self.pongs = 0;
             if let Some(payload) = self.late_pong.take() {
                 self.pong(&payload);
@@ -280,7 +333,7 @@ impl Outbound {
 
     /// Whether a message would be refused with [`SendError::Full`].
     pub fn is_full(&self) -> bool {
-        self.outbox.len() >= self.config.limits().max_outbox
+        !self.outbox.is_empty() && self.outbox.len() >= self.config.limits().max_outbox
     }
 
     /// Whether a Close frame was sent or received, or the connection failed.
@@ -291,19 +344,29 @@ impl Outbound {
     /// Whether the transport's sending side should be shut down now: all was sent, and it is ours to end the connection
     /// (§7.1.1: the server's; after a failure, whoever found it).
     pub fn wants_shutdown(&self) -> bool {
-        let ours = self
-            .close
-            .as_ref()
-            .is_some_and(|c| c.failed || (c.record.clean && self.role() == Role::Server));
-        ours && self.outbox.is_empty()
+        let ours = |close: &Closing| {
+            close.failed || close.dead || (close.exchanged() && self.role() == Role::Server)
+        };
+        self.close.as_deref().is_some_and(ours) && self.outbox.is_empty()
     }
 
     /// Whether nothing is left to do: the transport may be dropped.
     pub fn is_done(&self) -> bool {
-        let Some(close) = &self.close else {
-            return false;
+        let over = |close: &Closing| {
+            let ours = close.eof || self.role() == Role::Server;
+            close.dead || (close.exchanged() && ours && self.outbox.is_empty())
         };
-        close.dead || (close.record.clean && self.role() == Role::Server && self.outbox.is_empty())
+        self.close.as_deref().is_some_and(over)
+    }
+
+    /// Whether the peer's Close frame came.
+    pub fn peer_has_closed(&self) -> bool {
+        self.close.as_ref().is_some_and(|close| close.received)
+    }
+
+    /// Whether the connection is over for good: nothing more will be sent or received.
+    pub fn is_dead(&self) -> bool {
+        self.close.as_ref().is_some_and(|close| close.dead)
     }
 
     /// The record of the close, as far as it got; `None` while the connection is open.
@@ -342,7 +405,7 @@ impl Outbound {
         let (queued, limit) = (self.outbox.len(), self.config.limits().max_outbox);
         if self.close.is_some() {
             Err(SendError::Closing)
-        } else if queued >= limit {
+        } else if self.is_full() {
             Err(SendError::Full { queued, limit })
         } else {
             Ok(())
@@ -406,34 +469,32 @@ impl Outbound {
         if self.pongs < MAX_PONGS {
             self.pongs += 1;
             self.push(Opcode::Pong, false, payload);
+            self.pongs_end = self.outbox.end();
         } else {
             self.late_pong = Some(payload.into());
         }
     }
 
     fn peer_closed(&mut self, now: Instant, reason: Option<CloseReason>) {
-        self.begin_close(now, true);
-        let Some(close) = &mut self.close else { return };
+        let close = self.begin_close(now, true);
         close.received = true;
-        let answer = (!close.sent).then(|| {
-            reason.as_ref().map(|r| CloseReason {
+        close.record.received = reason.clone();
+        let (mute, sent, end, failed) = (close.mute, close.sent, close.end, close.failed);
+        if mute {
+            self.die();
+        } else if !sent {
+            // §5.5.1: the answer "typically echos the status code it received".
+            self.send_close(reason.map(|reason| CloseReason {
                 reason: Default::default(),
-                ..*r
-            })
-        });
-        close.record.received = reason;
-        // §5.5.1: the answer "typically echos the status code it received".
-        if let Some(answer) = answer {
-            self.send_close(answer);
-        }
-        if let Some(close) = &mut self.close {
-            close.record.clean = !close.failed;
+                ..reason
+            }));
+        } else if !failed && self.outbox.sent() >= end {
+            self.begin_close(now, true).record.clean = true;
         }
     }
 
     fn fail_with(&mut self, now: Instant, code: CloseCode, why: &str) {
-        self.begin_close(now, false);
-        let Some(close) = &mut self.close else { return };
+        let close = self.begin_close(now, false);
         close.failed = true;
         if !close.sent {
             let end = why.floor_char_boundary(CloseReason::MAX_REASON);
@@ -444,22 +505,36 @@ impl Outbound {
         }
     }
 
-    fn begin_close(&mut self, now: Instant, by_peer: bool) {
+    /// The state of the close, which begins now if it has not.
+    fn begin_close(&mut self, now: Instant, by_peer: bool) -> &mut Closing {
         let deadline = now + self.config.timeouts().close;
+        // No pong follows a Close frame.
+        self.late_pong = None;
         self.close.get_or_insert_with(|| {
-            let record = Closed {
-                by_peer,
-                ..Closed::default()
-            };
             Box::new(Closing {
-                record,
+                record: Closed {
+                    by_peer,
+                    ..Closed::default()
+                },
                 sent: false,
                 received: false,
+                end: 0,
                 failed: false,
+                mute: false,
+                eof: false,
                 dead: false,
                 deadline,
             })
-        });
+        })
+    }
+
+    /// Nothing more will come or go: give back what was kept for it.
+    fn die(&mut self) {
+        self.outbox.clear();
+        self.compressor = None;
+        if let Some(close) = &mut self.close {
+            close.dead = true;
+        }
     }
 
     fn send_close(&mut self, reason: Option<CloseReason>) {
@@ -470,8 +545,10 @@ impl Outbound {
         self.push(Opcode::Close, false, &payload);
         // Nothing can follow.
         self.compressor = None;
+        let end = self.outbox.end();
         if let Some(close) = &mut self.close {
             close.sent = true;
+            close.end = end;
             close.record.sent = reason;
         }
     }

@@ -13,6 +13,8 @@ pub(crate) struct Outbox {
     /// Where small frames are written, one behind the other.
     tail: BytesMut,
     length: usize,
+    /// How many bytes were sent since the beginning: marks in the stream are told by it.
+    sent: u64,
 }
 
 impl Outbox {
@@ -37,6 +39,24 @@ impl Outbox {
 
     pub(crate) const fn len(&self) -> usize {
         self.length
+    }
+
+    /// How many bytes were sent since the beginning.
+    pub(crate) const fn sent(&self) -> u64 {
+        self.sent
+    }
+
+    /// What [`sent`](Self::sent) will be once all that waits now has left.
+    pub(crate) const fn end(&self) -> u64 {
+        self.sent + self.length as u64
+    }
+
+    /// Drops what waits.
+    pub(crate) fn clear(&mut self) {
+        *self = Self {
+            sent: self.sent,
+            ..Self::default()
+        };
     }
 
     pub(crate) const fn is_empty(&self) -> bool {
@@ -67,8 +87,9 @@ impl Outbox {
         );
         let mut count = count.min(self.length);
         self.length -= count;
+        self.sent += count as u64;
         if self.length == 0 {
-            *self = Self::default();
+            self.clear();
             return;
         }
         while let Some(first) = self.front.front_mut() {

@@ -8,7 +8,7 @@ use crate::error::Timeout;
 
 /// What a passed deadline calls for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Due {
+pub(crate) enum Due {
     /// Send a keepalive ping.
     Ping,
     /// Fail the connection.
@@ -51,6 +51,11 @@ impl Timers {
 
     pub(crate) const fn message(&mut self, now: Instant) {
         self.last_message = now;
+    }
+
+    /// The wait for a pong begins anew: the ping has not left yet, or only just.
+    pub(crate) const fn wait_on(&mut self, now: Instant) {
+        self.pinged = Some(now);
     }
 
     /// What is due at `now`; a ping that is due counts as sent.
