@@ -69,6 +69,21 @@ async fn refusals_reach_the_client_as_http() {
 }
 
 #[tokio::test]
+async fn small_messages_do_not_wait_for_acknowledgements() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut client = TcpStream::connect(listener.local_addr().unwrap())
+        .await
+        .unwrap();
+    client.write_all(GOOD.as_bytes()).await.unwrap();
+    let (stream, _) = listener.accept().unwrap();
+    let same_socket = stream.try_clone().unwrap();
+    stream.set_nonblocking(true).unwrap();
+    let stream = TcpStream::from_std(stream).unwrap();
+    let _ws = openline::accept(stream).await.unwrap();
+    assert!(same_socket.nodelay().unwrap(), "Nagle's algorithm is on");
+}
+
+#[tokio::test]
 async fn an_endless_head_is_cut_off() {
     let (said, result) = answer(&format!("GET / HTTP/1.1\r\nX: {}", "x".repeat(20_000))).await;
     assert!(said.starts_with("HTTP/1.1 431"), "{said}");
