@@ -5,19 +5,24 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use openline::{Error, Frame, Sender, Server, WebSocket};
+use openline::{Error, Frame, Receiver, Sender, Server, WebSocket};
 use tokio::net::TcpListener;
+use tokio::sync::mpsc;
 
-/// Who is in the room, by number.
+/// What one may be behind the others, in messages.
+const MAX_BEHIND: usize = 64;
+
+/// Who is in the room, by number, and where to put what each of them is to hear.
 #[derive(Clone, Default)]
-struct Room(Arc<Mutex<HashMap<u64, Sender>>>);
+struct Room(Arc<Mutex<HashMap<u64, mpsc::Sender<Frame>>>>);
 
 impl Room {
-    fn enter(&self, sender: Sender) -> u64 {
+    fn enter(&self) -> (u64, mpsc::Receiver<Frame>) {
+        let (say, hear) = mpsc::channel(MAX_BEHIND);
         let mut people = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let number = people.keys().max().map_or(1, |last| last + 1);
-        people.insert(number, sender);
-        number
+        people.insert(number, say);
+        (number, hear)
     }
 
     fn leave(&self, number: u64) {
@@ -27,20 +32,12 @@ impl Room {
             .remove(&number);
     }
 
-    /// Says it to all: the frame is made once. One who reads too slowly misses it, and holds up nobody.
+    /// Says it to all: the frame is made once. One who is too far behind misses it, and holds up nobody.
     fn say(&self, text: &str) {
         let frame = Frame::text(text);
-        let people: Vec<Sender> = self
-            .0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .values()
-            .cloned()
-            .collect();
-        for mut person in people {
-            if person.feed_frame(&frame).is_ok() {
-                tokio::spawn(async move { person.flush().await });
-            }
+        let people = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for person in people.values() {
+            let _ = person.try_send(frame.clone());
         }
     }
 }
@@ -60,9 +57,16 @@ async fn main() -> std::io::Result<()> {
 }
 
 async fn visit(room: Room, ws: WebSocket) -> Result<(), Error> {
-    let (sender, mut receiver) = ws.split();
-    let number = room.enter(sender);
+    let (sender, receiver) = ws.split();
+    let (number, hear) = room.enter();
     room.say(&format!("{number} came in"));
+    // Leaving the room ends the writing, too.
+    let (result, ()) = tokio::join!(read(&room, number, receiver), write(sender, hear));
+    room.say(&format!("{number} left"));
+    result
+}
+
+async fn read(room: &Room, number: u64, mut receiver: Receiver) -> Result<(), Error> {
     let mut result = Ok(());
     while let Some(message) = receiver.next().await {
         match message {
@@ -74,6 +78,14 @@ async fn visit(room: Room, ws: WebSocket) -> Result<(), Error> {
         }
     }
     room.leave(number);
-    room.say(&format!("{number} left"));
     result
+}
+
+/// Writes what is to be heard, until the visitor leaves. An error ends it; the reader is told of it as well.
+async fn write(mut sender: Sender, mut hear: mpsc::Receiver<Frame>) {
+    while let Some(frame) = hear.recv().await {
+        if sender.feed_frame(&frame).is_err() || sender.flush().await.is_err() {
+            return;
+        }
+    }
 }

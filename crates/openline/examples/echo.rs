@@ -18,7 +18,6 @@ async fn main() -> std::io::Result<()> {
     let listener = TcpListener::bind(&address).await?;
     loop {
         let (stream, _) = listener.accept().await?;
-        stream.set_nodelay(true)?;
         let acceptor = acceptor.clone();
         tokio::spawn(async move {
             // Errors end this connection only; the peer was told of them by a Close frame.

@@ -23,8 +23,8 @@ use std::sync::Arc;
 use axum_core::body::Body;
 use axum_core::extract::FromRequestParts;
 use axum_core::response::{IntoResponse, Response};
-use http::Request;
 use http::request::Parts;
+use http::{Request, StatusCode};
 use hyper::upgrade::OnUpgrade;
 use openline_proto::handshake::{self, OriginPolicy, Rejection, ServerOptions};
 use openline_proto::{Config, Deflate};
@@ -57,10 +57,14 @@ impl<S: Sync> FromRequestParts<S> for WebSocketUpgrade {
             &request,
             &ServerOptions::default().origins(OriginPolicy::Any),
         )
-        .map_err(Refused)?;
-        if let Some(http) = parts.extensions.remove::<OnUpgrade>() {
-            request.extensions_mut().insert(http);
-        }
+        .map_err(Refused::Request)?;
+        let Some(http) = parts.extensions.remove::<OnUpgrade>() else {
+            tracing::warn!(
+                "a WebSocket can't be opened: the connection is served without upgrades, or its OnUpgrade was taken"
+            );
+            return Err(Refused::NoUpgrade);
+        };
+        request.extensions_mut().insert(http);
         Ok(Self {
             request,
             options: ServerOptions::default(),
@@ -101,7 +105,7 @@ impl WebSocketUpgrade {
     {
         let (response, upgrade) = match crate::upgrade(&mut self.request, &self.options) {
             Ok(accepted) => accepted,
-            Err(rejection) => return Refused(rejection).into_response(),
+            Err(rejection) => return Refused::Request(rejection).into_response(),
         };
         let upgrade = upgrade.config(self.config);
         tokio::spawn(async move {
@@ -114,13 +118,28 @@ impl WebSocketUpgrade {
     }
 }
 
-/// A request that opens no WebSocket, answered.
-#[derive(Debug)]
-pub struct Refused(pub Rejection);
+/// Why a request opens no WebSocket; as a response, the answer to it.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Refused {
+    /// The request asks for none, or is not a good one.
+    #[error(transparent)]
+    Request(Rejection),
+    /// The request is good, but the HTTP server gives its connection away to nobody: it was served without upgrades
+    /// (`serve_connection(…).with_upgrades()` in hyper; `axum::serve` does it), or another layer has taken it. Answered
+    /// by `500`, since the client is not to blame.
+    #[error("this server can't upgrade the connection to a WebSocket")]
+    NoUpgrade,
+}
 
 impl IntoResponse for Refused {
     fn into_response(self) -> Response {
-        self.0.response().map(Body::from)
+        match self {
+            Self::Request(rejection) => rejection.response().map(Body::from),
+            Self::NoUpgrade => {
+                (StatusCode::INTERNAL_SERVER_ERROR, format!("{self}\n")).into_response()
+            }
+        }
     }
 }
 

@@ -82,7 +82,6 @@ impl Acceptor {
     /// As there.
     pub fn accept_blocking(&self, stream: TcpStream) -> Result<WebSocket, Error> {
         let runtime = runtime()?;
-        stream.set_nodelay(true)?;
         stream.set_nonblocking(true)?;
         let inner = runtime
             .block_on(async { self.accept(tokio::net::TcpStream::from_std(stream)?).await })?;

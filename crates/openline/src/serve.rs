@@ -8,17 +8,22 @@ use std::time::Duration;
 use http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use http::{Request, Response, StatusCode};
 use openline_proto::CloseCode;
+#[cfg(feature = "tls")]
+use openline_proto::Timeout;
 use tokio::net::TcpListener;
 #[cfg(unix)]
 use tokio::net::UnixListener;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
+#[cfg(feature = "tls")]
+use tokio::time::timeout_at;
 use tokio::time::{sleep, timeout};
 
 use crate::error::Error;
 use crate::goodbye::Goodbye;
 use crate::server::{Acceptor, refuse};
 use crate::stream::Stream;
+use crate::timer::after;
 use crate::websocket::WebSocket;
 
 /// Connections past the limit that are told so at one time; further ones are just dropped.
@@ -33,7 +38,6 @@ pub trait Listener: Send {
 impl Listener for TcpListener {
     async fn accept(&mut self) -> io::Result<Stream> {
         let (stream, _) = TcpListener::accept(self).await?;
-        stream.set_nodelay(true)?;
         Ok(stream.into())
     }
 }
@@ -157,8 +161,11 @@ impl Server {
     /// Serves until `shutdown` is done, then ends: no more connections are accepted, every open one is sent the
     /// [`goodbye`](Self::goodbye), and what is left after the [`grace`](Self::grace) is cut.
     ///
-    /// A handler learns of the end by `next` returning `None` once the peer has answered; it may send what it owes
-    /// before. The handler's error is logged at debug level. Returns how many connections had to be cut.
+    /// A connection begins to close while its handler waits in `next`. What was queued before goes out before the goodbye;
+    /// what is sent later fails with [`SendError::Closing`](crate::SendError::Closing). `next` still gives the messages that
+    /// come until the peer has answered, then `None`. A handler that never calls `next` learns nothing, and is cut.
+    ///
+    /// The handler's error is logged at debug level. Returns how many connections had to be cut.
     pub async fn run<H, F, E>(
         self,
         mut listener: impl Listener,
@@ -221,17 +228,21 @@ impl Server {
             HeaderValue::from_static("text/plain; charset=utf-8"),
         );
         headers.insert(RETRY_AFTER, HeaderValue::from(self.retry_after.as_secs()));
-        let _ = timeout(Duration::from_secs(2), refuse(&mut stream, response)).await;
+        let _ = refuse(&mut stream, response, after(Duration::from_secs(2))).await;
     }
 
     /// From a stream to a WebSocket; `None` if the request was refused.
     async fn open(&self, stream: Stream) -> Result<Option<(WebSocket, Request<()>)>, Error> {
+        let deadline = self.acceptor.deadline();
         #[cfg(feature = "tls")]
         let stream = match &self.tls {
-            Some(tls) => self.acceptor.secure(tls, stream).await?,
+            Some(tls) => {
+                let secured = timeout_at(deadline, tls.accept(stream)).await;
+                Stream::new(secured.map_err(|_| Timeout::Handshake)??)
+            }
             None => stream,
         };
-        let opening = self.acceptor.read(stream).await?;
+        let opening = self.acceptor.read_until(deadline, stream).await?;
         if let Some(check) = &self.check
             && let Some(refusal) = check(opening.request())
         {

@@ -1,18 +1,22 @@
 //! The server's opening handshake on a stream of bytes.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::header::{CONNECTION, CONTENT_LENGTH, HeaderValue};
 use http::{Request, Response};
 use openline_proto::handshake::{self, HeadReader, OriginPolicy, ServerOptions};
 use openline_proto::{Config, Connection, Deflate, Timeout};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::time::timeout_at;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::error::Error;
 use crate::stream::Stream;
-use crate::timer::now;
+use crate::timer::{after, now};
 use crate::websocket::WebSocket;
+
+/// How long a client that was refused may stay once it has its answer.
+const LINGER: Duration = Duration::from_secs(2);
 
 /// Accepts a WebSocket with the default options: no subprotocol, web pages of the same origin only.
 ///
@@ -89,16 +93,9 @@ impl Acceptor {
         self.read(stream).await?.accept().await
     }
 
-    /// Does the TLS handshake within the time of the opening handshake.
-    #[cfg(feature = "tls")]
-    pub(crate) async fn secure(
-        &self,
-        tls: &crate::tls::TlsAcceptor,
-        stream: Stream,
-    ) -> Result<Stream, Error> {
-        let secured =
-            tokio::time::timeout(self.config.timeouts().handshake, tls.accept(stream)).await;
-        Ok(Stream::new(secured.map_err(|_| Timeout::Handshake)??))
+    /// When a handshake that begins now has taken too long, TLS included.
+    pub(crate) fn deadline(&self) -> Instant {
+        after(self.config.timeouts().handshake)
     }
 
     /// Reads the request, so that it can be seen before it is answered.
@@ -107,9 +104,16 @@ impl Acceptor {
     /// [`Error::Head`] if it is not HTTP/1.1 or too long, in which case the client was told so by HTTP;
     /// [`Timeout::Handshake`] if it does not come in time.
     pub async fn read(&self, stream: impl Into<Stream>) -> Result<Opening, Error> {
-        let mut stream = stream.into();
+        self.read_until(self.deadline(), stream.into()).await
+    }
+
+    /// [`read`](Self::read), by a deadline that may have begun earlier.
+    pub(crate) async fn read_until(
+        &self,
+        deadline: Instant,
+        mut stream: Stream,
+    ) -> Result<Opening, Error> {
         let mut reader = HeadReader::new(&self.config, now());
-        let deadline = reader.poll_timeout().into();
         let read = async {
             let mut bytes = vec![0; 4096];
             loop {
@@ -139,7 +143,7 @@ impl Acceptor {
                 let mut response = Response::new(format!("{error}\n"));
                 *response.status_mut() = error.status();
                 // The client may be gone already; the error to tell is the first one.
-                let _ = timeout_at(deadline, refuse(&mut stream, response)).await;
+                let _ = refuse(&mut stream, response, deadline).await;
                 Err(error.into())
             }
             Ok(Err(error)) => Err(error),
@@ -154,7 +158,7 @@ pub struct Opening {
     stream: Stream,
     request: Request<()>,
     early: bytes::Bytes,
-    deadline: tokio::time::Instant,
+    deadline: Instant,
     options: ServerOptions,
     config: Arc<Config>,
 }
@@ -170,12 +174,18 @@ impl Opening {
     /// # Errors
     /// [`Error::Rejected`] if the request opens none, in which case the client was told so by HTTP;
     /// [`Timeout::Handshake`]; [`Error::Io`].
-    pub async fn accept(mut self) -> Result<WebSocket, Error> {
+    pub async fn accept(self) -> Result<WebSocket, Error> {
+        Ok(self.accept_with_request().await?.0)
+    }
+
+    /// The same, with the request.
+    pub(crate) async fn accept_with_request(mut self) -> Result<(WebSocket, Request<()>), Error> {
         let accepted = match handshake::accept(&self.request, &self.options) {
             Ok(accepted) => accepted,
             Err(rejection) => {
                 tracing::debug!(%rejection, "refused an opening handshake");
-                self.reject(rejection.response()).await?;
+                // The client may be gone already; the error to tell is the first one.
+                let _ = self.reject(rejection.response()).await;
                 return Err(rejection.into());
             }
         };
@@ -183,36 +193,27 @@ impl Opening {
         handshake::write_response(&accepted.response, &mut head);
         write(&mut self.stream, &head, self.deadline).await?;
         let connection = Connection::server(self.config, now()).with_deflate(accepted.deflate);
-        Ok(WebSocket::new(
-            self.stream,
-            connection,
-            self.early,
-            accepted.subprotocol,
-        ))
-    }
-
-    /// The same, with the request.
-    pub(crate) async fn accept_with_request(mut self) -> Result<(WebSocket, Request<()>), Error> {
-        let request = std::mem::take(&mut self.request);
-        *self.request.method_mut() = request.method().clone();
-        *self.request.headers_mut() = request.headers().clone();
-        Ok((self.accept().await?, request))
+        let ws = WebSocket::new(self.stream, connection, self.early, accepted.subprotocol);
+        Ok((ws, self.request))
     }
 
     /// Refuses it with an answer of your own; `Content-Length` and `Connection: close` are added.
     ///
+    /// Once that is sent, the client has 2 s to leave; what it sends meanwhile is dropped.
+    ///
     /// # Errors
     /// [`Timeout::Handshake`], [`Error::Io`].
     pub async fn reject(mut self, response: Response<impl AsRef<[u8]>>) -> Result<(), Error> {
-        let refused = timeout_at(self.deadline, refuse(&mut self.stream, response)).await;
-        Ok(refused.map_err(|_| Timeout::Handshake)??)
+        refuse(&mut self.stream, response, self.deadline).await
     }
 }
 
+/// Answers by the deadline, and waits a little for the client to leave.
 pub(crate) async fn refuse(
     stream: &mut Stream,
     response: Response<impl AsRef<[u8]>>,
-) -> std::io::Result<()> {
+    deadline: Instant,
+) -> Result<(), Error> {
     let (mut parts, body) = response.into_parts();
     let body = body.as_ref();
     parts
@@ -224,18 +225,21 @@ pub(crate) async fn refuse(
     let mut bytes = Vec::new();
     handshake::write_response(&Response::from_parts(parts, ()), &mut bytes);
     bytes.extend_from_slice(body);
-    stream.write_all(&bytes).await?;
-    stream.shutdown().await?;
-    // Bytes of the client that are never read would turn the end into a reset, which can overtake the answer.
+    write(stream, &bytes, deadline).await?;
+    let ended = timeout_at(deadline, stream.shutdown()).await;
+    ended.map_err(|_| Timeout::Handshake)??;
+    // Bytes of the client that are never read would turn the end into a reset, which can overtake the answer. It has
+    // its answer: however it leaves, and whether it does, is no error.
     let mut rest = [0; 1024];
-    while stream.read(&mut rest).await? > 0 {}
+    let leave = async { while matches!(stream.read(&mut rest).await, Ok(1..)) {} };
+    let _ = timeout(LINGER, leave).await;
     Ok(())
 }
 
 pub(crate) async fn write(
     stream: &mut Stream,
     bytes: &[u8],
-    deadline: tokio::time::Instant,
+    deadline: Instant,
 ) -> Result<(), Error> {
     let written = timeout_at(deadline, async {
         stream.write_all(bytes).await?;

@@ -15,7 +15,7 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
 
 /// What a WebSocket runs on: a TCP stream, or any other stream of bytes in both directions, as TLS or a pipe in memory.
 ///
-/// A TCP stream is kept as it is, so that its halves need no lock.
+/// A TCP stream is kept as it is, so that its halves need no lock; only Nagle's algorithm is switched off.
 pub struct Stream(Kind);
 
 enum Kind {
@@ -43,10 +43,17 @@ impl Stream {
     }
 }
 
+/// Nagle's algorithm is switched off: whole messages are written, and it would only hold the small ones back.
 impl From<TcpStream> for Stream {
     fn from(stream: TcpStream) -> Self {
+        no_delay(&stream);
         Self(Kind::Tcp(stream))
     }
+}
+
+/// It fails only on a socket that is broken, and then the first read or write tells.
+pub(crate) fn no_delay(stream: &TcpStream) {
+    let _ = stream.set_nodelay(true);
 }
 
 impl std::fmt::Debug for Stream {

@@ -21,19 +21,21 @@ use tokio_rustls::rustls::pki_types::pem::{self, PemObject as _};
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 
 use crate::error::Error;
-use crate::stream::Stream;
+use crate::stream::{Stream, no_delay};
 
 pub use tokio_rustls::TlsAcceptor;
 pub use tokio_rustls::rustls::{self, ClientConfig, ServerConfig};
 
 impl From<tokio_rustls::client::TlsStream<TcpStream>> for Stream {
     fn from(stream: tokio_rustls::client::TlsStream<TcpStream>) -> Self {
+        no_delay(stream.get_ref().0);
         Self::new(stream)
     }
 }
 
 impl From<tokio_rustls::server::TlsStream<TcpStream>> for Stream {
     fn from(stream: tokio_rustls::server::TlsStream<TcpStream>) -> Self {
+        no_delay(stream.get_ref().0);
         Self::new(stream)
     }
 }

@@ -2,7 +2,7 @@
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::Request;
+use axum::extract::{FromRequestParts, Request};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use openline::axum::WebSocketUpgrade;
@@ -153,4 +153,23 @@ async fn the_extractor_serves_good_requests_and_refuses_others() {
         answer.starts_with("HTTP/1.1 426 Upgrade Required\r\n"),
         "{answer}"
     );
+}
+
+#[tokio::test]
+async fn a_server_that_cannot_upgrade_does_not_answer_as_if_it_could() {
+    // As of a server that serves connections without upgrades.
+    let request = http::Request::get("/")
+        .header("host", "x")
+        .header("upgrade", "websocket")
+        .header("connection", "upgrade")
+        .header("sec-websocket-version", "13")
+        .header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==")
+        .body(())
+        .unwrap();
+    let (mut parts, ()) = request.into_parts();
+    let refused = WebSocketUpgrade::from_request_parts(&mut parts, &()).await;
+    let response = refused.unwrap_err().into_response();
+    assert_eq!(response.status(), 500);
+    let body = axum::body::to_bytes(response.into_body(), 1000).await;
+    assert!(String::from_utf8_lossy(&body.unwrap()).contains("upgrade"));
 }

@@ -68,6 +68,65 @@ async fn refusals_reach_the_client_as_http() {
     );
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_refused_client_that_stays_does_not_change_what_is_told() {
+    for (request, status) in [
+        ("GET / HTTP/1.1\r\nHost: x\r\n\r\n", "426"),
+        ("this is not HTTP\r\n\r\n", "400"),
+    ] {
+        let (mut here, there) = tokio::io::duplex(4096);
+        here.write_all(request.as_bytes()).await.unwrap();
+        let began = tokio::time::Instant::now();
+        let result = openline::accept(openline::Stream::new(there)).await;
+        assert!(
+            matches!(result, Err(Error::Rejected(_) | Error::Head(_))),
+            "{result:?}"
+        );
+        assert!(began.elapsed().as_secs() <= 2, "{:?}", began.elapsed());
+        let mut said = String::new();
+        here.read_to_string(&mut said).await.unwrap();
+        assert!(said.starts_with(&format!("HTTP/1.1 {status} ")), "{said}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_was_delivered_is_no_error_though_the_client_stays() {
+    let (mut here, there) = tokio::io::duplex(4096);
+    here.write_all(GOOD.as_bytes()).await.unwrap();
+    let stream = openline::Stream::new(there);
+    let opening = Acceptor::default().read(stream).await.unwrap();
+    let refused = opening.reject(http::Response::new("not here")).await;
+    assert!(refused.is_ok(), "{refused:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_the_client_does_not_take_runs_into_the_deadline() {
+    let (mut here, there) = tokio::io::duplex(GOOD.len());
+    here.write_all(GOOD.as_bytes()).await.unwrap();
+    let stream = openline::Stream::new(there);
+    let opening = Acceptor::default().read(stream).await.unwrap();
+    let refused = opening.reject(http::Response::new("x".repeat(1000))).await;
+    assert!(
+        matches!(refused, Err(Error::Timeout(Timeout::Handshake))),
+        "{refused:?}"
+    );
+}
+
+#[tokio::test]
+async fn small_messages_do_not_wait_for_acknowledgements() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut client = TcpStream::connect(listener.local_addr().unwrap())
+        .await
+        .unwrap();
+    client.write_all(GOOD.as_bytes()).await.unwrap();
+    let (stream, _) = listener.accept().unwrap();
+    let same_socket = stream.try_clone().unwrap();
+    stream.set_nonblocking(true).unwrap();
+    let stream = TcpStream::from_std(stream).unwrap();
+    let _ws = openline::accept(stream).await.unwrap();
+    assert!(same_socket.nodelay().unwrap(), "Nagle's algorithm is on");
+}
+
 #[tokio::test]
 async fn an_endless_head_is_cut_off() {
     let (said, result) = answer(&format!("GET / HTTP/1.1\r\nX: {}", "x".repeat(20_000))).await;

@@ -1,7 +1,8 @@
 //! The whole server: admission, checks, and a graceful end.
 
 use openline::{Acceptor, Client, CloseCode, Config, Error, Message, Server, Stream, WebSocket};
-use tokio::net::{TcpListener, UnixListener, UnixStream};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
@@ -108,6 +109,70 @@ async fn a_request_is_checked_before_it_is_answered() {
         .unwrap()
         .header(http::header::AUTHORIZATION, right);
     assert!(client.connect().await.is_ok());
+}
+
+#[tokio::test]
+async fn http_1_0_opens_nothing() {
+    let (url, _stop, _running) = start(Server::default()).await;
+    let address = url.trim_start_matches("ws://").trim_end_matches('/');
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let request = "GET / HTTP/1.0\r\nHost: x\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\
+        Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = [0; 12];
+    stream.read_exact(&mut answer).await.unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 400");
+}
+
+#[cfg(feature = "tls")]
+#[tokio::test(start_paused = true)]
+async fn tls_and_the_request_share_one_deadline() {
+    use openline::tls::rustls::pki_types::PrivateKeyDer;
+    use openline::tls::{ServerConfig, Setup, TlsAcceptor, rustls::crypto::ring};
+    use std::sync::Arc;
+
+    /// A client that is there already, and no other.
+    struct Once(Option<Stream>);
+
+    impl openline::Listener for Once {
+        async fn accept(&mut self) -> std::io::Result<Stream> {
+            match self.0.take() {
+                Some(stream) => Ok(stream),
+                None => std::future::pending().await,
+            }
+        }
+    }
+
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
+    let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![made.cert.der().clone()], key)
+        .unwrap();
+    let trusting = Setup::default()
+        .trust_only(made.cert.pem().as_bytes())
+        .unwrap();
+    let connector = tokio_rustls::TlsConnector::from(Arc::new(trusting.build().unwrap()));
+
+    let (here, there) = tokio::io::duplex(1 << 16);
+    let server = Server::default()
+        .tls(TlsAcceptor::from(Arc::new(config)))
+        .acceptor(
+            Acceptor::default()
+                .config(Config::default().handshake_timeout(std::time::Duration::from_secs(10))),
+        );
+    let listener = Once(Some(Stream::new(there)));
+    let running = tokio::spawn(server.run(listener, std::future::pending(), echo));
+    let began = tokio::time::Instant::now();
+    // Slow at TLS, and then without a request.
+    tokio::time::sleep(std::time::Duration::from_secs(6)).await;
+    let name = "localhost".try_into().unwrap();
+    let mut stream = connector.connect(name, here).await.unwrap();
+    assert!(!matches!(stream.read(&mut [0]).await, Ok(1..)));
+    assert_eq!(began.elapsed().as_secs(), 10);
+    running.abort();
 }
 
 #[tokio::test]

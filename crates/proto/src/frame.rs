@@ -9,7 +9,7 @@ use crate::error::ProtocolError;
 use crate::handshake::deflate::MAX_WINDOW_BITS;
 use crate::message::Kind;
 
-/// Which end of the connection this is.
+/// Which end of the connection this is. Exhaustive: a connection has two ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Role {
     /// Accepts the opening handshake, never masks.
@@ -18,7 +18,7 @@ pub enum Role {
     Client,
 }
 
-/// What a frame is (§11.8).
+/// What a frame is (§11.8). Exhaustive: a reserved opcode needs an extension that defines it, and fails without one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum Opcode {

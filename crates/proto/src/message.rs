@@ -8,7 +8,7 @@ use crate::close::CloseReason;
 use crate::frame::Opcode;
 use crate::utf8::Utf8Bytes;
 
-/// Text or binary.
+/// Text or binary. Exhaustive: RFC 6455 has no third kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
     /// UTF-8 text.
@@ -27,6 +27,8 @@ impl Kind {
 }
 
 /// A message. Control frames are no messages: the connection deals with them itself.
+///
+/// Exhaustive: RFC 6455 has no third kind.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Message {
     /// UTF-8 text.
@@ -100,7 +102,8 @@ impl From<&[u8]> for Message {
     }
 }
 
-/// Bytes that are lent from the input where they came whole, and owned where they were put together.
+/// Bytes that are lent from the input where they came whole, and owned where they were put together. Exhaustive: there is no
+/// third way to hold them.
 #[derive(Clone, Debug)]
 pub enum Payload<'b> {
     /// A view of the caller's input.
@@ -130,7 +133,8 @@ impl Deref for Payload<'_> {
     }
 }
 
-/// Text that is lent from the input where it came whole, and owned where it was put together.
+/// Text that is lent from the input where it came whole, and owned where it was put together. Exhaustive: there is no
+/// third way to hold it.
 #[derive(Clone, Debug)]
 pub enum Text<'b> {
     /// A view of the caller's input.

@@ -250,6 +250,9 @@ fn client_leaves_the_schemes_own_port_out() {
     assert_eq!(host("wss://h:443/"), "h");
     assert_eq!(host("ws://h:443"), "h:443");
     assert_eq!(host("ws://[::1]:9001?q"), "[::1]:9001");
+    assert_eq!(host("ws://[::1]/"), "[::1]");
+    assert_eq!(host("ws://h:/"), "h");
+    assert_eq!(host("ws://user:1234567@h:9001/"), "h:9001");
 }
 
 #[test]
@@ -268,6 +271,14 @@ fn clients_own_fields_cannot_undo_the_handshake() {
             HeaderValue::from_static("mine"),
         )
         .header(
+            HeaderName::from_static("content-length"),
+            HeaderValue::from_static("5"),
+        )
+        .header(
+            HeaderName::from_static("transfer-encoding"),
+            HeaderValue::from_static("chunked"),
+        )
+        .header(
             HeaderName::from_static("sec-websocket-extensions"),
             HeaderValue::from_static("permessage-deflate"),
         );
@@ -278,15 +289,23 @@ fn clients_own_fields_cannot_undo_the_handshake() {
         "dGhlIHNhbXBsZSBub25jZQ=="
     );
     assert!(!request.headers().contains_key("sec-websocket-extensions"));
+    assert_eq!(request.headers()["host"], "virtual.example");
     assert!(
         accept(&request, &ServerOptions::default()).is_ok(),
-        "one Host field"
+        "one Host field, and no body"
     );
 }
 
 #[test]
 fn client_refuses_addresses_and_names_that_cannot_be() {
-    for uri in ["http://h/", "/path", "h:80"] {
+    for uri in [
+        "http://h/",
+        "/path",
+        "h:80",
+        "ws://h:99999/",
+        "ws://h:port/",
+        "wss://[::1]:65536/",
+    ] {
         let error = request(&uri.parse().unwrap(), KEY, &ClientOptions::default()).unwrap_err();
         assert!(matches!(error, RequestError::Address(_)), "{uri}");
     }

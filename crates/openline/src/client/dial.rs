@@ -53,7 +53,7 @@ fn list(attempts: &[Attempt]) -> String {
     attempts.join("; ")
 }
 
-/// Connects by TCP, without Nagle's delay.
+/// Connects by TCP.
 pub(crate) async fn dial(
     host: Host<&str>,
     port: u16,
@@ -67,12 +67,7 @@ pub(crate) async fn dial(
             Err(_) => return Err(ConnectError::Resolve(late())),
         },
     };
-    race(addresses, deadline, |address| async move {
-        let stream = TcpStream::connect(address).await?;
-        stream.set_nodelay(true)?;
-        Ok(stream)
-    })
-    .await
+    race(addresses, deadline, TcpStream::connect).await
 }
 
 fn late() -> io::Error {

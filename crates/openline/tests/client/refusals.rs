@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use openline::{Config, ConnectError, Error, HandshakeError, Proxy, ProxyError, Timeout};
+use openline::{
+    Client, Config, ConnectError, Error, HandshakeError, Proxy, ProxyError, RequestError, Timeout,
+};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpListener;
 use tokio::time::Instant;
@@ -139,4 +141,22 @@ async fn a_wait_without_end_is_no_overflow() {
     let (server, _) = echo_server().await;
     let client = client(&format!("ws://{server}/")).connect_timeout(Duration::MAX);
     echoes(client.connect().await.unwrap().0).await;
+}
+
+#[test]
+fn what_is_no_address_is_refused_before_anything_is_tried() {
+    for wrong in [
+        "http://example.org/",
+        "/path",
+        "example.org",
+        "ws://127.0.0.1:99999/",
+        "ws://127.0.0.1:port/",
+        "ws://[::1]:65536/",
+    ] {
+        let refused = Client::new(wrong);
+        assert!(
+            matches!(refused, Err(Error::Request(RequestError::Address(_)))),
+            "{wrong}: {refused:?}"
+        );
+    }
 }

@@ -1,9 +1,10 @@
 //! The client's side of the opening handshake (RFC 6455 §4.1).
 
 use http::header::{
-    CONNECTION, HOST, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_EXTENSIONS,
-    SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE,
+    CONNECTION, CONTENT_LENGTH, HOST, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_EXTENSIONS,
+    SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, TRANSFER_ENCODING, UPGRADE,
 };
+use http::uri::Authority;
 use http::{HeaderMap, Request, Response, StatusCode, Uri};
 
 use super::deflate::{self, Agreed, InvalidParameters, Offer};
@@ -27,7 +28,8 @@ impl ClientOptions {
 
     /// A further header field of the request: `Authorization`, `Cookie`, `Origin` …
     ///
-    /// The fields of the handshake itself can't be set: they win over what stands here.
+    /// `Host` takes the place of the address's own. The other fields of the handshake can't be set: `Connection`, `Upgrade`
+    /// and `Sec-WebSocket-…` are left out, and so are `Content-Length` and `Transfer-Encoding`, for a handshake has no body.
     #[must_use]
     pub fn header(mut self, name: http::HeaderName, value: HeaderValue) -> Self {
         self.headers.append(name, value);
@@ -111,7 +113,8 @@ pub fn request(uri: &Uri, key: Key, options: &ClientOptions) -> Result<Request<(
     };
     let authority = uri.authority().filter(|a| !a.host().is_empty());
     let authority = authority.ok_or_else(|| RequestError::Address(uri.to_string()))?;
-    let host = match authority.port_u16() {
+    let own = own_port(authority).ok_or_else(|| RequestError::Address(uri.to_string()))?;
+    let host = match own {
         Some(other) if other != port => format!("{}:{other}", authority.host()),
         _ => authority.host().to_owned(),
     };
@@ -138,6 +141,8 @@ pub fn request(uri: &Uri, key: Key, options: &ClientOptions) -> Result<Request<(
     }
     headers.remove(SEC_WEBSOCKET_EXTENSIONS);
     headers.remove(SEC_WEBSOCKET_PROTOCOL);
+    headers.remove(CONTENT_LENGTH);
+    headers.remove(TRANSFER_ENCODING);
     if let Some(offer) = &options.deflate
         && let Ok(offer) = HeaderValue::try_from(offer.to_string())
     {
@@ -154,6 +159,18 @@ pub fn request(uri: &Uri, key: Key, options: &ClientOptions) -> Result<Request<(
         headers.insert(SEC_WEBSOCKET_PROTOCOL, offer);
     }
     Ok(request)
+}
+
+/// The port that an address names, if it names one; `None` if it is no port.
+fn own_port(authority: &Authority) -> Option<Option<u16>> {
+    let text = authority.as_str();
+    let (_, host_and_port) = text.rsplit_once('@').unwrap_or(("", text));
+    let port = host_and_port.strip_prefix(authority.host())?;
+    match port.strip_prefix(':').unwrap_or(port) {
+        "" => Some(None),
+        digits if digits.bytes().all(|b| b.is_ascii_digit()) => digits.parse().ok().map(Some),
+        _ => None,
+    }
 }
 
 /// Judges the answer to a request that was made with the same key and options.

@@ -94,7 +94,7 @@ impl HeadReader {
         let head = self.take_head()?;
         let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
         let mut parsed = httparse::Request::new(&mut fields);
-        parsed.parse(&head).map_err(HeadError::from)?;
+        whole(parsed.parse(&head)?, &head)?;
         let malformed = || HeadError::Malformed(httparse::Error::Token);
         let mut request = Request::new(());
         *request.method_mut() = parsed
@@ -120,7 +120,7 @@ impl HeadReader {
         let head = self.take_head()?;
         let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
         let mut parsed = httparse::Response::new(&mut fields);
-        parsed.parse(&head).map_err(HeadError::from)?;
+        whole(parsed.parse(&head)?, &head)?;
         let mut response = Response::new(());
         *response.status_mut() = StatusCode::from_u16(parsed.code.unwrap_or_default())
             .map_err(|_| HeadError::Malformed(httparse::Error::Status))?;
@@ -149,6 +149,15 @@ impl From<httparse::Error> for HeadError {
             httparse::Error::TooManyHeaders => Self::TooManyFields,
             other => Self::Malformed(other),
         }
+    }
+}
+
+/// The parser takes a bare LF for the end of a line too, and may end before the head does. What it leaves over would be lost
+/// without a trace: fields that others on the way have read.
+fn whole(parsed: httparse::Status<usize>, head: &[u8]) -> Result<(), HeadError> {
+    match parsed {
+        httparse::Status::Complete(end) if end == head.len() => Ok(()),
+        _ => Err(HeadError::Malformed(httparse::Error::NewLine)),
     }
 }
 
@@ -285,6 +294,27 @@ mod tests {
                 matches!(reader.into_request(), Err(HeadError::Malformed(_))),
                 "{wrong}"
             );
+        }
+    }
+
+    #[test]
+    fn attack_a_head_that_ends_for_one_parser_before_it_does_for_another() {
+        for fields in [
+            "A: b\n\nSMUGGLED: 1",
+            "A: b\n\r\nSMUGGLED: 1",
+            "A: b\r\n\nC: d",
+        ] {
+            let mut request = reader(some_instant());
+            let head = format!("GET / HTTP/1.1\r\n{fields}\r\n\r\n");
+            assert_eq!(request.handle_input(head.as_bytes()), Ok(true));
+            let read = request.into_request();
+            assert!(matches!(read, Err(HeadError::Malformed(_))), "{read:?}");
+
+            let mut response = reader(some_instant());
+            let head = format!("HTTP/1.1 101 X\r\n{fields}\r\n\r\n");
+            assert_eq!(response.handle_input(head.as_bytes()), Ok(true));
+            let read = response.into_response();
+            assert!(matches!(read, Err(HeadError::Malformed(_))), "{read:?}");
         }
     }
 

@@ -5,6 +5,7 @@
 /// Browsers send cookies along with a WebSocket's request whatever page asks for it, and no CORS rule stands between:
 /// the server must look at `Origin` itself. Clients that are no browsers send none, and are not hindered.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum OriginPolicy {
     /// Pages from the host and port that the request was sent to.
     #[default]
