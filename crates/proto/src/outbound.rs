@@ -1,5 +1,6 @@
 //! The sending half of a connection: commands in, bytes out, and the whole closing handshake.
 
+use std::collections::VecDeque;
 use std::io::IoSlice;
 use std::sync::Arc;
 use std::time::Instant;
@@ -20,7 +21,7 @@ pub type MaskKey = fn() -> [u8; 4];
 
 /// Pongs that may wait at once. A peer that pings faster than it reads gets the newest of the rest: §5.5.3 allows to
 /// answer only the latest ping, and a bound it must have.
-const MAX_PONGS: u8 = 32;
+const MAX_PONGS: usize = 32;
 
 /// The sending half: the outbox and the state of the close.
 #[derive(Debug)]
@@ -28,12 +29,10 @@ pub struct Outbound {
     outbox: Outbox,
     /// `None` for a server, which never masks.
     mask_key: Option<MaskKey>,
-    pongs: u8,
-    /// Where in the stream the last of them ends.
-    pongs_end: u64,
+    /// Where in the stream the pongs end that wait to be sent.
+    pongs: VecDeque<u64>,
     late_pong: Option<Box<[u8]>>,
-    /// Where in the stream the keepalive ping ends that had to queue behind other bytes.
-    ping_end: Option<u64>,
+    ping: KeepalivePing,
     /// Since when the transport takes nothing.
     blocked: Option<Instant>,
     close: Option<Box<Closing>>,
@@ -60,6 +59,17 @@ struct Closing {
     deadline: Instant,
 }
 
+/// What became of the last keepalive ping.
+#[derive(Debug)]
+enum KeepalivePing {
+    /// There was no room for it.
+    Refused,
+    /// It stands behind other bytes, and ends there in the stream.
+    Queued(u64),
+    /// The peer has it.
+    Left,
+}
+
 impl Closing {
     /// Both Close frames stand; ours may still wait to leave.
     const fn exchanged(&self) -> bool {
@@ -72,10 +82,9 @@ impl Outbound {
         Self {
             outbox: Outbox::default(),
             mask_key,
-            pongs: 0,
-            pongs_end: 0,
+            pongs: VecDeque::new(),
             late_pong: None,
-            ping_end: None,
+            ping: KeepalivePing::Left,
             blocked: None,
             close: None,
             compressor: None,
@@ -205,10 +214,11 @@ impl Outbound {
     /// Queues a keepalive ping; the compressor of an idle connection is given back.
     pub(crate) fn keepalive(&mut self) {
         let waits = !self.outbox.is_empty();
-        // One that finds the outbox full, or the connection closing, has no work to do: other deadlines are at work.
-        if self.ping(b"").is_ok() && waits {
-            self.ping_end = Some(self.outbox.end());
-        }
+        self.ping = match self.ping(b"") {
+            Ok(()) if waits => KeepalivePing::Queued(self.outbox.end()),
+            Ok(()) => KeepalivePing::Left,
+            Err(_) => KeepalivePing::Refused,
+        };
         if let Some(compressor) = &mut self.compressor {
             compressor.idle();
         }
@@ -217,18 +227,17 @@ impl Outbound {
     /// Whether the peer has had the keepalive ping for the whole wait. One that had to queue is waited for anew once it
     /// has left.
     pub(crate) fn pong_is_due(&mut self) -> bool {
-        if self.close.is_some() || self.is_full() {
-            return false;
-        }
-        match self.ping_end {
-            Some(end) => {
-                if self.outbox.sent() >= end {
-                    self.ping_end = None;
-                }
-                false
+        match self.ping {
+            // The close has a deadline of its own.
+            _ if self.close.is_some() => {}
+            KeepalivePing::Left => return true,
+            KeepalivePing::Refused => self.keepalive(),
+            KeepalivePing::Queued(end) if self.outbox.sent() >= end => {
+                self.ping = KeepalivePing::Left;
             }
-            None => true,
+            KeepalivePing::Queued(_) => {}
         }
+        false
     }
 
     /// Fails the connection because a deadline passed.
@@ -318,8 +327,11 @@ impl Outbound {
         let sent = self.outbox.sent();
         if let Some(close) = &mut self.close {
             close.record.clean = close.exchanged() && sent >= close.end;
-        } else if self.pongs > 0 && sent >= self.pongs_end {
-            self.pongs = 0;
+        } else if self.pongs.front().is_some_and(|end| *end <= sent) {
+            self.pongs.retain(|end| *end > sent);
+            if self.pongs.is_empty() {
+                self.pongs = VecDeque::new();
+            }
             if let Some(payload) = self.late_pong.take() {
                 self.pong(&payload);
             }
@@ -466,10 +478,9 @@ impl Outbound {
     }
 
     fn pong(&mut self, payload: &[u8]) {
-        if self.pongs < MAX_PONGS {
-            self.pongs += 1;
+        if self.pongs.len() < MAX_PONGS {
             self.push(Opcode::Pong, false, payload);
-            self.pongs_end = self.outbox.end();
+            self.pongs.push_back(self.outbox.end());
         } else {
             self.late_pong = Some(payload.into());
         }

@@ -391,3 +391,123 @@ fn echoes_of_what_came_before_a_violation_precede_the_close() {
     );
     assert!(pair.server.take_output().starts_with(b"\x81\x04fine\x88"));
 }
+
+#[test]
+fn no_pong_follows_the_close() {
+    let mut pair = Pair::default();
+    let mut bytes: Vec<u8> = (0..40).flat_map(|n| frame(0x89, &[n], KEY)).collect();
+    bytes.extend(frame(0x88, &1000u16.to_be_bytes(), KEY));
+    pair.server.input(pair.now, &bytes);
+    assert!(pair.server.take_output().ends_with(b"\x88\x02\x03\xe8"));
+    assert!(pair.server.connection.is_done());
+}
+
+#[test]
+fn pongs_go_on_while_the_outbox_is_never_empty() {
+    let mut pair = Pair::default();
+    let mut output = Vec::new();
+    pair.server.connection.send_binary(&[0; 1000]).unwrap();
+    for number in 0..200u8 {
+        pair.server.input(pair.now, &frame(0x89, &[number], KEY));
+        pair.server.connection.send_binary(&[0; 1000]).unwrap();
+        let mut slices = [std::io::IoSlice::new(&[]); 8];
+        let filled = pair.server.connection.poll_slices(&mut slices);
+        let waiting: Vec<u8> = slices[..filled]
+            .iter()
+            .flat_map(|s| s.iter().copied())
+            .collect();
+        output.extend_from_slice(&waiting[..1000]);
+        pair.server.connection.written(1000);
+        assert!(pair.server.connection.queued() > 0);
+    }
+    output.extend(pair.server.take_output());
+    for number in 0..200u8 {
+        let pong = [0x8a, 1, number];
+        assert!(
+            output.windows(3).any(|w| w == pong),
+            "ping {number} was not answered"
+        );
+    }
+}
+
+#[test]
+fn a_slow_reader_is_not_taken_for_a_dead_one() {
+    // Two megabytes at ten kilobytes a second: the keepalive ping stands behind them for minutes.
+    let mut pair = Pair::default();
+    pair.server
+        .connection
+        .send(Message::from(vec![0; 2 << 20]))
+        .unwrap();
+    while pair.server.connection.queued() > 0 {
+        pair.now += SECOND;
+        let now = pair.now;
+        assert_eq!(pair.server.connection.handle_timeout(now), Ok(()));
+        let count = pair.server.connection.queued().min(10_000);
+        pair.server.connection.written(count);
+        pair.server.connection.handle_blocked(now);
+    }
+    // Once the ping has left, its answer is due as ever.
+    let mut passed = Ok(());
+    for _ in 0..120 {
+        pair.now += SECOND;
+        let now = pair.now;
+        passed = passed.and_then(|()| pair.server.connection.handle_timeout(now));
+        pair.server.take_output();
+    }
+    assert_eq!(passed, Err(Timeout::Pong));
+}
+
+#[test]
+fn a_close_that_never_left_is_not_clean() {
+    let mut pair = Pair::default();
+    pair.server.connection.send_binary(&[0; 100_000]).unwrap();
+    pair.server
+        .input(pair.now, &frame(0x88, &1000u16.to_be_bytes(), KEY));
+    pair.server.connection.handle_eof(pair.now);
+    assert!(!pair.server.connection.closed().unwrap().clean);
+    assert!(
+        !pair.server.connection.is_done(),
+        "what waits may still be sent"
+    );
+    pair.server.take_output();
+    assert!(pair.server.connection.closed().unwrap().clean);
+    assert!(pair.server.connection.is_done());
+}
+
+#[test]
+fn durations_without_end_are_no_overflow() {
+    let never = Duration::MAX;
+    let config = Config::default()
+        .message_timeout(never)
+        .idle_timeout(Some(never))
+        .ping_interval(Some(never))
+        .pong_timeout(never)
+        .write_timeout(never)
+        .close_timeout(never)
+        .handshake_timeout(never);
+    let mut pair = Pair::new(config.clone(), config.clone());
+    let _ = openline_proto::handshake::HeadReader::new(&config, pair.now);
+    pair.server.input(pair.now, &frame(0x01, b"a", KEY));
+    pair.server.connection.send_text("b").unwrap();
+    pair.server.connection.handle_blocked(pair.now);
+    assert!(pair.server.connection.poll_timeout().is_some());
+    pair.server.input(pair.now, &frame(0x88, b"", KEY));
+    assert!(pair.server.connection.poll_timeout().is_some());
+}
+
+#[test]
+fn an_outbox_without_room_takes_one_message_at_a_time() {
+    let mut pair = Pair::new(Config::default(), Config::default().max_outbox(0));
+    pair.server.connection.send_text("one").unwrap();
+    assert!(matches!(
+        pair.server.connection.send_text("two"),
+        Err(SendError::Full { .. })
+    ));
+    pair.settle();
+    pair.server.connection.send_text("two").unwrap();
+    pair.settle();
+    assert_eq!(
+        pair.client.messages(),
+        [Message::from("one"), Message::from("two")]
+    );
+}
