@@ -95,15 +95,17 @@ browser() {
     node_tests conformance/browser
 }
 
-# Which cases: AUTOBAHN_SET=core|nocomp|quick|full; see conformance/README.md.
+# Which cases: AUTOBAHN_SET=core|nocomp|deflate|quick|full; see conformance/README.md.
 autobahn() {
-    local role set=${AUTOBAHN_SET:-nocomp}
+    local role set program=()
     need_python
     build_programs
-    for role in server client; do
-        local program=$OPENLINE_ECHO
-        [[ $role == server ]] || program=$target/debug/examples/autobahn_client
-        python3 conformance/autobahn/run.py "$role" --set "$set" --env "$tools/autobahn" -- "$program"
+    for set in ${AUTOBAHN_SET:-nocomp deflate}; do
+        for role in server client; do
+            program=("$OPENLINE_ECHO" --deflate)
+            [[ $role == server ]] || program=("$target/debug/examples/autobahn_client")
+            python3 conformance/autobahn/run.py "$role" --set "$set" --env "$tools/autobahn" -- "${program[@]}"
+        done
     done
 }
 
