@@ -229,6 +229,94 @@ test("a phone shows it all without scrolling sideways", async (t) => {
   assert.deepEqual(told.errors, []);
 });
 
+for (const percent of [100, 200]) {
+  test(`text of ${percent} % fits, whatever the width: nothing scrolls sideways, and every column has room`, async (t) => {
+    const { page, told } = await openPage(t, browser, demo.url);
+    // Both ways to larger text: the reader's own setting, and a root element that was made larger.
+    const session = await page.context().newCDPSession(page);
+    const enlarge = {
+      setting: (on) => session.send("Page.setFontSizes", { fontSizes: { standard: on ? (16 * percent) / 100 : 16 } }),
+      root: (on) => page.evaluate((size) => (document.documentElement.style.fontSize = size), on ? `${(15 * percent) / 100}px` : ""),
+    };
+    const fits = async (what, width) => {
+      const { scroll, font } = await page.evaluate(() => ({
+        scroll: document.documentElement.scrollWidth,
+        font: getComputedStyle(document.body).fontSize,
+      }));
+      assert.equal(font, `${(15 * percent) / 100}px`, what);
+      assert.ok(scroll <= width, `${what} is ${scroll} px wide at ${width} px`);
+    };
+    for (const [name, set] of Object.entries(enlarge)) {
+      await set(true);
+      for (const width of [320, 375, 768, 1280]) {
+        await page.setViewportSize({ width, height: 800 });
+        const separate = await page.locator(".views").isVisible();
+        if (separate) await page.getByRole("button", { name: "Departures" }).click();
+        await fits(`the board (${name})`, width);
+        const row = await page.evaluate(() => {
+          const element = document.querySelector("[data-testid=row]");
+          return {
+            cells: [...element.cells].map((cell) => cell.getBoundingClientRect()).map(({ width, right }) => ({ width, right })),
+            code: element.querySelector(".iata").getBoundingClientRect().width,
+            end: element.closest("section").getBoundingClientRect().right,
+          };
+        });
+        const seen = `${JSON.stringify(row)} (${name}, ${width} px)`;
+        assert.ok(row.cells.every((cell) => cell.width >= 20 && cell.right <= row.end + 1), seen);
+        assert.ok(row.code > 10, `the airport's code is whole: ${seen}`);
+        if (!separate) continue;
+        await page.getByRole("button", { name: "Three ways to hear" }).click();
+        await fits(`the lanes (${name})`, width);
+      }
+      await set(false);
+    }
+    assert.deepEqual(told.errors, []);
+  });
+}
+
+test("the lanes' sentence is true for each lane from the first moment on", async (t) => {
+  const { page } = await openPage(t, browser, demo.url);
+  await page.addInitScript(() => {
+    globalThis.said = [];
+    addEventListener("DOMContentLoaded", () => {
+      const sum = document.getElementById("lanes-sum");
+      const note = () =>
+        said.push({ words: sum.textContent, learnt: openline.lanes.lanes.map(({ id, changes }) => [id, changes.size]) });
+      new MutationObserver(note).observe(sum, { childList: true });
+    });
+  });
+  await page.reload();
+  for (const another of [false, true, true]) {
+    const from = await page.evaluate(() => said.length);
+    if (another) await page.getByRole("button", { name: "Another flight" }).click();
+    await page.waitForFunction(
+      (start) => said.slice(start).some(({ words }, i, all) => /asked/.test(words) && all[i - 1]?.words === "Measuring …"),
+      another ? from : 0,
+    );
+  }
+  const names = { poll: "polling", "long-poll": "long polling", ws: "the WebSocket" };
+  for (const { words, learnt } of await page.evaluate(() => said)) {
+    assert.doesNotMatch(words, /(^|[^\d.])0 B/);
+    const [, count, costs] = /^To learn (\d+) changes?: (.*?)\.( [A-Z]|$)/.exec(words) ?? [];
+    if (!costs) continue;
+    const named = costs.split("; ").map((cost) => Object.keys(names).find((id) => cost.startsWith(names[id])));
+    for (const [id, size] of learnt) {
+      if (named.includes(id)) assert.ok(size >= Number(count), `${words} (${id} has learnt ${size})`);
+    }
+  }
+});
+
+test("a flight that does not exist is told, and leaves the address", async (t) => {
+  const { page, told } = await openPage(t, browser, `${demo.url}#NOPE`);
+  await page.getByTestId("notice").waitFor();
+  assert.match(await page.getByTestId("notice").textContent(), /There is no flight NOPE/);
+  assert.equal(new URL(page.url()).hash, "");
+  await page.evaluate(() => (location.hash = "#NOPE-2"));
+  await page.getByText("There is no flight NOPE-2").first().waitFor();
+  assert.equal(await page.evaluate(() => location.hash.includes("NOPE")), false);
+  assert.deepEqual(told.errors, []);
+});
+
 test("light and dark: the system's choice, then the button's, which is kept", async (t) => {
   const { page } = await openPage(t, browser, demo.url, { colorScheme: "dark" });
   const ground = () => page.evaluate(() => getComputedStyle(document.body).backgroundColor);

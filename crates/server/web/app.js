@@ -13,7 +13,8 @@ import { Strips } from "./strips.js";
 import { day, timeOfDay } from "./words.js";
 
 const part = (id) => document.getElementById(id);
-const wide = matchMedia("(min-width: 1080px)");
+// The style sheet decides by width and size of text; where both views stand side by side, nothing switches between them.
+const isWide = () => document.querySelector(".views").getClientRects().length === 0;
 
 const clock = new Clock();
 const flights = new Flights();
@@ -22,7 +23,7 @@ const panel = new FlightPanel(part("flight"), flights, {
   followed: () => (lanes.running ? lanes.key : null),
   follow: (key) => {
     follow(key);
-    if (wide.matches) return;
+    if (isWide()) return;
     closeFlight();
     view.show("lanes");
   },
@@ -36,8 +37,9 @@ new Strips(part("strips"), lanes);
 
 // The oldest cursor that this page was told: asking from it brings the history of a flight.
 let start = null;
-const asked = location.hash.slice(1);
+let asked = inAddress();
 let chosen = false;
+let settled = false; // the first load has come to rest: what is not known now does not exist
 let reopen = null; // the flight whose time line a gap has made wrong
 
 const line = new Line("/channels/flights/*", clock, {
@@ -84,7 +86,10 @@ part("lanes-stop").addEventListener("click", () => {
   panel.draw();
 });
 part("interval").addEventListener("change", (event) => (lanes.interval = Number(event.target.value)));
-addEventListener("hashchange", () => openFlight(location.hash.slice(1)));
+addEventListener("hashchange", () => {
+  asked = inAddress();
+  if (settled && asked !== null) openAsked();
+});
 
 clock.measure();
 line.open();
@@ -97,6 +102,23 @@ function openFlight(key, focus = true) {
   if (panel.key !== key) panel.open(key, start);
   history.replaceState(null, "", `#${key}`);
   if (focus) panel.focus();
+}
+
+// What the address asks for: a flight's key, or null. A part of the page itself is no flight.
+function inAddress() {
+  const hash = location.hash.slice(1);
+  if (hash === "" || part(hash)) return null;
+  try {
+    return decodeURIComponent(hash);
+  } catch {
+    return hash;
+  }
+}
+
+function openAsked(focus = true) {
+  if (flights.byKey.has(asked)) return openFlight(asked, focus);
+  tell(`There is no flight ${asked} on this day. The search finds all there are.`);
+  history.replaceState(null, "", panel.key === null ? location.pathname : `#${panel.key}`);
 }
 
 function closeFlight() {
@@ -124,21 +146,28 @@ function chooseFirst() {
   chosen = true;
   setTimeout(() => {
     const next = flights.byKey.get(asked) ?? likelyNext(flights);
-    if (!next) chosen = false;
-    else if (!lanes.key) follow(next.key);
-    if (flights.byKey.has(asked)) openFlight(asked, false);
-    else if (next && wide.matches && panel.key === null) panel.open(next.key, start);
+    settled = next !== null;
+    if (!settled) {
+      chosen = false;
+      return;
+    }
+    if (!lanes.key) follow(next.key);
+    if (asked !== null) openAsked(false);
+    if (isWide() && panel.key === null) panel.open(next.key, start);
   }, 800);
 }
 
 function tellNewRun() {
-  const words = `Run ${flights.run}: the day begins again.`;
+  tell(`Run ${flights.run}: the day begins again.`);
+}
+
+function tell(words) {
   const notice = part("notice");
   setText(notice, words);
   setText(part("announce"), words);
   notice.hidden = false;
-  clearTimeout(tellNewRun.timer);
-  tellNewRun.timer = setTimeout(() => (notice.hidden = true), 10_000);
+  clearTimeout(tell.timer);
+  tell.timer = setTimeout(() => (notice.hidden = true), 10_000);
 }
 
 function showMoment() {

@@ -145,7 +145,7 @@ export class Board {
     const element = make(
       "tr",
       { role: "row", "data-key": flight.key, "data-testid": "row" },
-      cell("time"), cell("to", city, " ", dest), cell("number", button), cell("from"),
+      cell("time"), cell("to", make("span", { class: "where" }, city, " ", dest)), cell("number", button), cell("from"),
       cell("status", text, " ", more), cell("known", basis),
     );
     row = { element, button, text, more, city, dest, basis, drawn: null };

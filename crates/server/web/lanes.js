@@ -19,7 +19,10 @@ export class Lane {
   doubles = 0;
   /** How often the server could not bring all that came after the lane's cursor. */
   gaps = 0;
-  /** As the server counted on this lane's connections; null before the first reading. */
+  /**
+   * As the server counted on this lane's connections, with `learnt`, how many changes the lane had learnt when it was
+   * asked; null before a reading that has seen the lane's first bytes.
+   */
   meter = null;
   /** asking, held, pausing, live, waiting (for the next attempt) or stopped. */
   doing = "stopped";
@@ -110,7 +113,7 @@ export class Lanes {
     this.#ask(poll, path, cursor, signal, 0);
     this.#ask(longPoll, path, cursor, signal, WAIT);
     this.#listen(socket, path, cursor, signal, race);
-    this.#readMeters(signal);
+    this.#readMeters(this.lanes, signal);
     this.#changed();
   }
 
@@ -189,16 +192,22 @@ export class Lanes {
     });
   }
 
-  async #readMeters(signal) {
-    const { lanes } = this;
-    while (!signal.aborted) {
+  // The last reading is taken after the lanes were stopped, or what stays on the screen would lack their end.
+  async #readMeters(lanes, signal) {
+    for (let last = false; lanes === this.lanes; last = signal.aborted) {
+      // Counted before the server answers: its meters hold at least the requests that brought these.
+      const learnt = lanes.map((lane) => lane.changes.size);
       try {
-        const meters = await this.#clock.meters(lanes.map((lane) => lane.meterName), signal);
-        for (const lane of lanes) lane.meter = meters[lane.meterName] ?? lane.meter;
+        const meters = await this.#clock.meters(lanes.map((lane) => lane.meterName));
+        lanes.forEach((lane, i) => {
+          const meter = meters[lane.meterName];
+          if (meter?.bytes_up > 0) lane.meter = { ...meter, learnt: learnt[i] };
+        });
         this.#changed();
       } catch {
         // Away: the lanes show that themselves.
       }
+      if (last) return;
       await sleep(METERS_EVERY, signal);
     }
   }

@@ -12,6 +12,7 @@ const DOING = {
   waiting: "trying again",
   stopped: "stopped",
 };
+const NAMES = { poll: "polling", "long-poll": "long polling", ws: "the WebSocket" };
 const TOTALS = [
   ["doing", "Now", (lane) => (lane.gaps ? `${DOING[lane.doing]}, after a gap` : DOING[lane.doing])],
   ["requests", "Requests", (lane) => lane.meter?.requests.toLocaleString("en") ?? "–"],
@@ -105,15 +106,24 @@ export class Ledger {
     this.#part("lane-changes").dataset.agree = String(cursors.every((cursor) => lanes.every((lane) => lane.changes.has(cursor))));
   }
 
+  // One sentence for the lanes that have learnt all, and one for each that is behind: what it cost so far is not the price.
   #sum() {
     const { lanes } = this.#lanes;
-    if (lanes.length === 0 || lanes.some((lane) => !lane.meter)) return "";
-    const learnt = lanes.map((lane) => lane.changes.size);
-    const moved = (lane) => bytes(lane.meter.bytes_up + lane.meter.bytes_down);
-    const [poll, longPoll, socket] = lanes;
-    const asked = (lane) => (lane.meter.requests === 1 ? "once" : `${lane.meter.requests.toLocaleString("en")} times`);
-    return `To learn ${plural(Math.max(...learnt), "change")}: polling asked ${asked(poll)} and moved ${moved(poll)}; ` +
-      `long polling ${asked(longPoll)}, ${moved(longPoll)}; the WebSocket ${asked(socket)}, ${moved(socket)}.`;
+    if (lanes.length === 0) return "";
+    if (lanes.some((lane) => !lane.meter)) return "Measuring …";
+    const most = Math.max(...lanes.map(({ meter }) => meter.learnt));
+    const times = ({ requests }) => (requests === 1 ? "once" : `${requests.toLocaleString("en")} times`);
+    const moved = (meter) => bytes(meter.bytes_up + meter.bytes_down);
+    const level = lanes.filter(({ meter }) => meter.learnt === most);
+    const costs = level.map(({ id, meter }, i) =>
+      `${NAMES[id]} ${i === 0 ? "asked " : ""}${times(meter)}${i === 0 ? " and moved" : ","} ${moved(meter)}`);
+    const behind = lanes.filter((lane) => !level.includes(lane)).map(({ id, meter, changes }) => {
+      const name = `${NAMES[id][0].toUpperCase()}${NAMES[id].slice(1)}`;
+      if (changes.size >= most) return ` ${name} has just learnt ${most === 1 ? "it" : "them"}; measuring …`;
+      const stand = most === 1 ? "has not learnt it yet" : `has learnt ${changes.size} of them`;
+      return ` ${name} ${stand}: asked ${times(meter)}, ${moved(meter)}.`;
+    });
+    return `${most === 0 ? "No change yet" : `To learn ${plural(most, "change")}`}: ${costs.join("; ")}.${behind.join("")}`;
   }
 
   #fine() {

@@ -4,7 +4,6 @@ import { setText } from "./dom.js";
 import { plural } from "./words.js";
 
 const TELL = 15_000; // ms for which a comeback is told
-const TELL_GAP = 60_000; // and one that lost something
 
 const part = (id) => document.getElementById(id);
 
@@ -16,16 +15,18 @@ export function showState(state) {
   const draw = () => {
     const age = performance.now() - since;
     setText(part("state-text"), stateWords(state, age));
-    if (state.name === "live" && age > TELL_GAP) clearInterval(showState.timer);
+    if (state.name !== "live" || age <= TELL) return;
+    part("state").dataset.gap = "false"; // what is shown is the latest, as on any line
+    clearInterval(showState.timer);
   };
-  draw();
-  if (state.name === "waiting" || state.name === "live") showState.timer = setInterval(draw, 250);
   Object.assign(part("state").dataset, {
     name: state.name,
     resumed: state.resumed,
     missed: state.missed,
     gap: state.gap,
   });
+  draw();
+  if (state.name === "waiting" || state.name === "live") showState.timer = setInterval(draw, 250);
   part("state").title = state.reason;
   part("retry").hidden = !["waiting", "refused"].includes(state.name);
   // A countdown must not be read aloud; only that the line went, and that it came back.
@@ -50,8 +51,9 @@ function stateWords({ name, until, reason, resumed, missed, gap }, age) {
     case "closed":
       return "Closed";
     default:
-      if (gap && age < TELL_GAP) return "Live, after a gap: now the latest";
-      if (!resumed || age > TELL) return "Live";
+      if (age > TELL) return "Live";
+      if (gap) return "Live, after a gap: now the latest";
+      if (!resumed) return "Live";
       return missed ? `Resumed, ${plural(missed, "missed change")} recovered` : "Resumed, nothing was missed";
   }
 }
