@@ -1,26 +1,36 @@
 //! The command line.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::num::NonZeroU64;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+// Lines of at most 78 characters: these texts are wrapped here, and must not be again by a usual terminal.
+
 const EXIT_CODES: &str = "\
 Exit codes:
-  0  done; for `demo`, `serve` and `listen` also the end by SIGINT or SIGTERM; for all, a reader of the
-     output who has gone
+  0  done, or the reader of the output has gone
+  1  it failed: standard error says why, and what to do
+  2  the command line is wrong";
+
+const LISTENER_EXIT_CODES: &str = "\
+Exit codes:
+  0  done, ended by SIGINT or SIGTERM, or the reader of the output has gone
   1  it failed: standard error says why, and what to do
   2  the command line is wrong";
 
 const SERVER_NOTES: &str = "\
 Environment:
-  OPENLINE_LOG  what to log on standard error: error, warn, info, debug, trace, or filters such as
-                openline_server=debug [default: warn]
+  OPENLINE_LOG  what to log on standard error: error, warn, info, debug,
+                trace, or filters such as openline_server=debug
+                [default: warn]
 
 Exit codes:
-  0  ended by SIGINT or SIGTERM, after its connections (a second signal ends it at once, with 1)
-  1  it failed: standard error says why, and what to do
+  0  ended by SIGINT or SIGTERM, after its connections
+  1  it failed: standard error says why, and what to do; or a second signal,
+     half a second after the first or later, ended it at once
   2  the command line is wrong";
 
 /// Ask once, hear every change: a push server with one URL per channel, and every way to listen.
@@ -68,15 +78,14 @@ pub(crate) struct Demo {
 
     /// How many times faster than that day; 120 is two hours a minute. Quiet stretches are shortened to one second,
     /// so below 60 (a minute of that day a second) the pace does not drop
-    #[arg(long, value_name = "FACTOR", default_value_t = 120,
-          value_parser = clap::value_parser!(u32).range(1..=86_400))]
+    #[arg(long, value_name = "FACTOR", default_value_t = 120, value_parser = speed)]
     pub(crate) speed: u32,
 }
 
 #[derive(Debug, Args)]
 #[command(after_help = SERVER_NOTES)]
 pub(crate) struct Serve {
-    /// Address and port to listen on; port 0 takes any free one. The real address is printed
+    /// Address, or host name, and port to listen on; port 0 takes any free one. The real address is printed
     #[arg(long = "listen", value_name = "ADDR", default_value = "127.0.0.1:8000", value_parser = address)]
     pub(crate) address: SocketAddr,
 
@@ -85,14 +94,14 @@ pub(crate) struct Serve {
     pub(crate) allow_origins: Vec<String>,
 
     /// Answer to this host name too (push.example, or push.example:8443), beside those listened on. Needed behind a
-    /// proxy. Can be repeated
+    /// proxy. Can be repeated; there is no `*`
     #[arg(long = "allow-host", value_name = "HOST")]
     pub(crate) allow_hosts: Vec<String>,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Target {
-    /// The server's URL: http, https, ws or wss
+    /// The server's URL: http, https, ws or wss; a path goes before /channels
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8000")]
     pub(crate) server: String,
 }
@@ -119,7 +128,7 @@ pub(crate) struct Publish {
 }
 
 #[derive(Debug, Args)]
-#[command(after_help = EXIT_CODES)]
+#[command(after_help = LISTENER_EXIT_CODES)]
 pub(crate) struct Listen {
     /// A channel, flights/UA1545-EWR, or a pattern: 'flights/*' for one segment, 'flights/**' for all the rest
     pub(crate) channel: String,
@@ -136,7 +145,7 @@ pub(crate) struct Listen {
     pub(crate) since: Option<String>,
 
     /// End after this many publications
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = count)]
     pub(crate) count: Option<NonZeroU64>,
 
     /// Seconds between two questions, for `--via poll` [default: 2]
@@ -171,18 +180,44 @@ impl std::fmt::Display for Via {
     }
 }
 
-fn address(text: &str) -> Result<SocketAddr, &'static str> {
+/// An address, or the one that a name stands for: of several, one of IPv4, which every program that is told the name
+/// tries.
+fn address(text: &str) -> Result<SocketAddr, String> {
+    if let Ok(address) = text.parse() {
+        return Ok(address);
+    }
+    let port = text.rsplit_once(':').map(|(_, port)| port.parse::<u16>());
+    if !matches!(port, Some(Ok(_))) {
+        return Err("write an IP address or a host name, and a port: 127.0.0.1:8000".to_owned());
+    }
+    let addresses: Vec<SocketAddr> = text
+        .to_socket_addrs()
+        .map_err(|error| format!("{error}; write an IP address of this machine: 127.0.0.1:8000"))?
+        .collect();
+    let first = addresses.iter().find(|address| address.is_ipv4());
+    first
+        .or(addresses.first())
+        .copied()
+        .ok_or_else(|| "the name has no address".to_owned())
+}
+
+fn speed(text: &str) -> Result<u32, String> {
+    const SPEEDS: RangeInclusive<u32> = 1..=86_400;
+    let speed = text.parse().ok().filter(|speed| SPEEDS.contains(speed));
+    speed.ok_or_else(|| "write a whole number from 1 to 86400, such as 120".to_owned())
+}
+
+fn count(text: &str) -> Result<NonZeroU64, &'static str> {
     text.parse()
-        .map_err(|_| "write an IP address and a port: 127.0.0.1:8000")
+        .map_err(|_| "write a whole number from 1 on; without --count there is no end")
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {
-    let seconds: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
-    if (0.05..=86_400.0).contains(&seconds) {
-        Ok(Duration::from_secs_f64(seconds))
-    } else {
-        Err("not from 0.05 to 86400".to_owned())
-    }
+    let seconds = text.parse().ok();
+    seconds
+        .filter(|seconds| (0.05..=86_400.0).contains(seconds))
+        .map(Duration::from_secs_f64)
+        .ok_or_else(|| "write seconds from 0.05 to 86400, such as 0.5".to_owned())
 }
 
 #[cfg(test)]
@@ -194,6 +229,31 @@ mod tests {
     #[test]
     fn the_command_line_is_sound() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn notes_fit_a_terminal() {
+        for notes in [EXIT_CODES, LISTENER_EXIT_CODES, SERVER_NOTES] {
+            assert!(notes.lines().all(|line| line.len() <= 78), "{notes}");
+        }
+    }
+
+    #[test]
+    fn an_address_may_be_a_name() {
+        assert_eq!(address("localhost:8000"), Ok(([127, 0, 0, 1], 8000).into()));
+        assert_eq!(address("[::1]:0").unwrap().to_string(), "[::1]:0");
+        for wrong in [
+            "",
+            "here",
+            "8000",
+            "127.0.0.1",
+            "localhost:",
+            "localhost:http",
+            "127.0.0.1:65536",
+        ] {
+            let told = address(wrong).unwrap_err();
+            assert!(told.ends_with(": 127.0.0.1:8000"), "{wrong}: {told}");
+        }
     }
 
     #[test]

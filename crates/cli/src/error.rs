@@ -4,7 +4,7 @@ use std::io::{self, Write as _};
 use std::time::Duration;
 
 use http::StatusCode;
-use openline::CloseCode;
+use openline::{CloseCode, ConnectError};
 use openline_server::{BindError, NameError};
 
 use crate::feed::{DataError, FeedError};
@@ -23,6 +23,10 @@ const CHANNEL_RULE: &str = "a channel is 1 to 16 segments joined by /, each of 1
 
 const NO_SERVER: &str =
     "is a server running there? start one with `openline demo`, or name another with --server";
+
+const NO_TLS: &str = "no TLS is spoken there; if that is meant to be, try http:// (or ws://) in place of https:// in --server";
+
+const NO_HOST: &str = "is the host's name in --server right, and this machine connected?";
 
 /// Why a command ended without having done its work.
 #[derive(Debug, thiserror::Error)]
@@ -45,6 +49,8 @@ pub(crate) enum Error {
     Output(#[source] io::Error),
     #[error("cannot read standard input")]
     Input(#[source] io::Error),
+    #[error("standard input is longer than {limit} bytes; nothing was published")]
+    LongInput { limit: usize },
     #[error("cannot start")]
     Runtime(#[source] io::Error),
     #[error("cannot listen for signals")]
@@ -155,6 +161,17 @@ impl Error {
                 ..
             } => "publish on each channel by its own name; only `openline listen` takes patterns",
             Self::Channel { .. } => CHANNEL_RULE,
+            Self::ServerUrl {
+                source: UrlError::Channels,
+                ..
+            } => {
+                "leave /channels and what follows it away; a path before it may stay: http://127.0.0.1:8000 or \
+                 https://push.example/prefix"
+            }
+            Self::LongInput { .. } => {
+                "one publication is one body, of at most 262144 bytes unless the server is told otherwise; publish an \
+                 address of what is larger"
+            }
             Self::ServerUrl { .. } => "write it as http://127.0.0.1:8000 or https://push.example",
             Self::NoBody => {
                 "give the body as an argument, or pipe it in: echo hello | openline publish news -"
@@ -250,9 +267,10 @@ fn bind_hint(error: &BindError) -> Option<String> {
             }
             _ => None,
         },
-        BindError::Host { .. } => {
-            Some("write --allow-host as push.example or push.example:8443".to_owned())
-        }
+        BindError::Host { .. } => Some(
+            "write --allow-host as push.example or push.example:8443, once for each host; there is no `*`"
+                .to_owned(),
+        ),
         BindError::Origin { .. } => {
             Some("write --allow-origin as https://app.example, without a path".to_owned())
         }
@@ -263,13 +281,41 @@ fn bind_hint(error: &BindError) -> Option<String> {
 fn connect_hint(error: &(dyn std::error::Error + 'static)) -> Option<String> {
     let mut cause = Some(error);
     while let Some(error) = cause {
+        let is_refusal = |io: &io::Error| io.kind() == io::ErrorKind::ConnectionRefused;
         let io = error.downcast_ref::<io::Error>();
-        if io.is_some_and(|io| io.kind() == io::ErrorKind::ConnectionRefused) {
+        if io.is_some_and(is_refusal) {
             return Some(NO_SERVER.to_owned());
         }
-        cause = error.source();
+        // It tells what came of each address of a host, none of which is its source.
+        if let Some(ConnectError::Attempts(attempts)) = error.downcast_ref()
+            && attempts.iter().any(|attempt| is_refusal(&attempt.error))
+        {
+            return Some(NO_SERVER.to_owned());
+        }
+        if is_plain_answer(error) {
+            return Some(NO_TLS.to_owned());
+        }
+        // The HTTP client hides the type of this error, and says it in two words.
+        let is_resolve = matches!(error.downcast_ref(), Some(ConnectError::Resolve(_)));
+        if is_resolve || error.to_string() == "dns error" {
+            return Some(NO_HOST.to_owned());
+        }
+        // What an I/O error wraps is not its source, but the wrapped one's source is.
+        cause = match io.and_then(io::Error::get_ref) {
+            Some(wrapped) => Some(wrapped),
+            None => error.source(),
+        };
     }
     None
+}
+
+/// Whether the other side of a TLS handshake spoke something else.
+fn is_plain_answer(error: &(dyn std::error::Error + 'static)) -> bool {
+    use rustls::{Error::InvalidMessage, InvalidMessage::InvalidContentType};
+    matches!(
+        error.downcast_ref(),
+        Some(InvalidMessage(InvalidContentType))
+    )
 }
 
 impl Answer {

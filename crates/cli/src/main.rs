@@ -16,9 +16,14 @@ mod signals;
 use std::process::ExitCode;
 
 use clap::Parser as _;
+use clap::error::ErrorKind;
 
 use crate::args::{Cli, Command};
 use crate::error::Error;
+use crate::output::talk;
+
+const NOT_UTF_8: &str = "\nhint: arguments are UTF-8 text; publish other bytes by standard input: \
+     openline publish pictures/gate - < gate.png";
 
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -26,6 +31,9 @@ fn main() -> ExitCode {
         Err(answer) => {
             // Help and version go to standard output, whose reader may have gone: no failure of ours.
             let _ = answer.print();
+            if answer.kind() == ErrorKind::InvalidUtf8 {
+                talk(NOT_UTF_8);
+            }
             return ExitCode::from(u8::try_from(answer.exit_code()).unwrap_or(error::EXIT_FAILURE));
         }
     };

@@ -28,6 +28,9 @@ const LONGEST_WAIT: Duration = Duration::from_secs(30);
 /// The longest answer to a publication.
 const MAX_ANSWER_BYTES: usize = 64 * 1024;
 
+/// The longest standard input that is read. A server's own limit is far below it, and told by that server.
+const MAX_INPUT_BYTES: usize = 64 * 1024 * 1024;
+
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 const BYTES: HeaderValue = HeaderValue::from_static("application/octet-stream");
 
@@ -111,7 +114,14 @@ fn body(argument: Option<String>) -> Result<Bytes, Error> {
         None if stdin.is_terminal() => Err(Error::NoBody),
         None | Some("-") => {
             let mut body = Vec::new();
-            stdin.lock().read_to_end(&mut body).map_err(Error::Input)?;
+            // One byte more tells whether there is more.
+            let mut input = stdin.lock().take(MAX_INPUT_BYTES as u64 + 1);
+            input.read_to_end(&mut body).map_err(Error::Input)?;
+            if body.len() > MAX_INPUT_BYTES {
+                return Err(Error::LongInput {
+                    limit: MAX_INPUT_BYTES,
+                });
+            }
             Ok(body.into())
         }
         Some(body) => Ok(Bytes::copy_from_slice(body.as_bytes())),

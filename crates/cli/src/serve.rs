@@ -1,5 +1,6 @@
 //! `openline serve` and `openline demo`.
 
+use std::io::IsTerminal as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -67,6 +68,7 @@ fn start() -> Result<Shutdown, Error> {
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        .with_ansi(has_colours())
         .init();
     Shutdown::on_signals()
 }
@@ -79,7 +81,28 @@ async fn bind(args: Serve, pages: bool) -> Result<Server, Error> {
         allow_hosts: args.allow_hosts,
         ..Config::default()
     };
-    Server::bind(config).await.map_err(Error::Bind)
+    let server = Server::bind(config).await.map_err(Error::Bind)?;
+    if let Some(warning) = exposure(server.local_addr()) {
+        talk(warning);
+    }
+    Ok(server)
+}
+
+/// Colours are for terminals, and for who did not ask for none (<https://no-color.org>).
+fn has_colours() -> bool {
+    let unwanted = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    std::io::stderr().is_terminal() && !unwanted
+}
+
+/// What to know about an address that others than this machine reach.
+fn exposure(address: SocketAddr) -> Option<String> {
+    let is_near = address.ip().to_canonical().is_loopback();
+    (!is_near).then(|| {
+        format!(
+            "warning: everyone who reaches {address} may publish, delete and listen: there is no access control; keep \
+             others out by a firewall or a proxy, or listen on 127.0.0.1"
+        )
+    })
 }
 
 fn ended(drained: Drained) {
@@ -102,5 +125,29 @@ fn page(address: SocketAddr) -> String {
         format!("http://localhost:{}/", address.port())
     } else {
         format!("http://{address}/")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_others_reach_is_warned_of() {
+        for near in [
+            "127.0.0.1:8000",
+            "127.8.9.1:1",
+            "[::1]:8000",
+            "[::ffff:127.0.0.1]:1",
+        ] {
+            assert_eq!(exposure(near.parse().unwrap()), None, "{near}");
+        }
+        for far in ["0.0.0.0:8000", "[::]:8000", "192.168.1.9:8000"] {
+            let warning = exposure(far.parse().unwrap()).unwrap();
+            assert!(
+                warning.contains(&format!("everyone who reaches {far} may publish")),
+                "{warning}"
+            );
+        }
     }
 }

@@ -12,6 +12,9 @@ pub(crate) struct Server(Url);
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub(crate) enum UrlError {
+    /// There is no scheme: `127.0.0.1:8000`, or `localhost:8000`, of which a URL would take the host for the scheme.
+    #[error("http:// is missing before the host")]
+    NoScheme,
     /// It is no URL.
     #[error(transparent)]
     Syntax(#[from] url::ParseError),
@@ -21,6 +24,9 @@ pub(crate) enum UrlError {
     /// Credentials, a query or a fragment have no meaning here.
     #[error("it has more than a scheme, a host, a port and a path")]
     Extra,
+    /// The path is a channel's, or that of all channels, to which the command itself appends.
+    #[error("its path has /channels, which the command appends")]
+    Channels,
     /// What a URL allows and an HTTP request does not.
     #[error("it cannot stand in a request")]
     Unusable,
@@ -33,12 +39,15 @@ impl Server {
     /// [`Error::ServerUrl`].
     pub(crate) fn parse(text: &str) -> Result<Self, Error> {
         Self::checked(text).map_err(|source| Error::ServerUrl {
-            url: text.to_owned(),
+            url: without_credentials(text),
             source,
         })
     }
 
     fn checked(text: &str) -> Result<Self, UrlError> {
+        if !text.contains("://") {
+            return Err(UrlError::NoScheme);
+        }
         let mut url = Url::parse(text)?;
         let scheme = match url.scheme() {
             "http" | "ws" => "http",
@@ -48,6 +57,9 @@ impl Server {
         let has_credentials = !url.username().is_empty() || url.password().is_some();
         if has_credentials || url.query().is_some() || url.fragment().is_some() {
             return Err(UrlError::Extra);
+        }
+        if url.path().split('/').any(|segment| segment == "channels") {
+            return Err(UrlError::Channels);
         }
         // Between schemes of the web this never fails.
         let _ = url.set_scheme(scheme);
@@ -86,6 +98,16 @@ impl std::fmt::Display for Server {
     }
 }
 
+/// The text with stars for a user's name and password, so that they stand in no log. What is no URL may have them
+/// anywhere before an `@`.
+fn without_credentials(text: &str) -> String {
+    let start = text.find("://").map_or(0, |at| at + "://".len());
+    match text[start..].rfind('@') {
+        Some(at) => format!("{}***{}", &text[..start], &text[start + at..]),
+        None => text.to_owned(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -119,12 +141,27 @@ mod tests {
     }
 
     #[test]
+    fn credentials_are_not_repeated() {
+        for (text, told) in [
+            ("http://u:secret@h:8000", "http://***@h:8000"),
+            ("u:secret@h", "***@h"),
+            ("http://u:sec/r@et@h:x", "http://***@h:x"),
+            ("http://h:8000/", "http://h:8000/"),
+        ] {
+            assert_eq!(without_credentials(text), told);
+        }
+    }
+
+    #[test]
     fn other_urls_are_refused() {
         for wrong in [
             "localhost:8000",
             "127.0.0.1:8000",
             "ftp://h",
             "http://u:p@h",
+            "http://h/channels",
+            "http://h/channels/",
+            "http://h/push/channels/flights/UA1545-EWR",
             "http://h?x",
             "",
             "http://",

@@ -1,9 +1,16 @@
 //! The graceful end: the first SIGINT or SIGTERM asks for it, the second ends the process at once.
 
+use std::time::Duration;
+
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use crate::error::{EXIT_FAILURE, Error};
 use crate::output::talk;
+
+/// Signals that come within this time of the first are the same wish: `timeout` and many supervisors signal a process,
+/// then its group, which it is in.
+const ONE_WISH: Duration = Duration::from_millis(500);
 
 /// Tells when the user or the system wants the process to end.
 #[derive(Clone, Debug)]
@@ -19,8 +26,12 @@ impl Shutdown {
         let (sender, receiver) = watch::channel(false);
         tokio::spawn(async move {
             signals.recv().await;
+            let first = Instant::now();
             let _ = sender.send(true);
             signals.recv().await;
+            while first.elapsed() < ONE_WISH {
+                signals.recv().await;
+            }
             talk("ended at once by a second signal");
             std::process::exit(EXIT_FAILURE.into());
         });

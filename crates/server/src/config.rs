@@ -25,7 +25,7 @@ pub struct Config {
     /// writes it (`https://app.example`, no path), or `*` for all. Default: none.
     pub allow_origins: Vec<String>,
     /// Names beside those listened on that a request's `Host` may bear, each `name` (any port) or
-    /// `name:port`. Needed behind a proxy and for public names. Default: none.
+    /// `name:port`, none of them a `*`. Needed behind a proxy and for public names. Default: none.
     pub allow_hosts: Vec<String>,
     /// What the memory broker keeps.
     pub history: HistoryLimits,

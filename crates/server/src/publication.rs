@@ -15,6 +15,10 @@ use crate::{Channel, Cursor};
 /// Longest content type, in bytes.
 pub const MAX_CONTENT_TYPE: usize = 255;
 
+/// How many arrays and objects of a JSON body may stand within each other. Many readers of JSON go
+/// no deeper, and those without a bound can be crashed by depth.
+const MAX_JSON_DEPTH: usize = 128;
+
 /// A publication: what was published, where, when, and its place in the log.
 ///
 /// The forms in which it goes over the wire are made when first asked for, once each, and shared
@@ -183,8 +187,8 @@ pub struct Content {
 }
 
 impl Content {
-    /// Checks and classifies a body: a JSON type must hold JSON in UTF-8; `text/*` that is not
-    /// UTF-8 is binary.
+    /// Checks and classifies a body: a JSON type must hold JSON in UTF-8, its arrays and objects
+    /// nested at most 128 deep; `text/*` that is not UTF-8 is binary.
     pub fn new(content_type: &str, body: Bytes) -> Result<Self, ContentError> {
         let essence = check_content_type(content_type)?;
         let kind = if essence == "application/json" || essence.ends_with("+json") {
@@ -256,6 +260,16 @@ pub enum ContentError {
         /// Column of the first error in bytes, counted from 1.
         column: usize,
     },
+    /// The body of a JSON type is nested too deeply.
+    #[error(
+        "the body's arrays and objects are nested over {MAX_JSON_DEPTH} deep at line {line}, column {column}"
+    )]
+    JsonDepth {
+        /// Line of the bracket that is one too deep, counted from 1.
+        line: usize,
+        /// Its column in bytes, counted from 1.
+        column: usize,
+    },
 }
 
 fn push_json_string(out: &mut String, text: &str) {
@@ -321,7 +335,31 @@ fn check_json(body: &[u8]) -> Result<(), ContentError> {
             column: error.column().max(1),
         }
     })?;
-    Ok(())
+    match too_deep(body) {
+        None => Ok(()),
+        Some(at) => {
+            let (line, column) = place(&body[..at]);
+            Err(ContentError::JsonDepth { line, column })
+        }
+    }
+}
+
+/// Where in a JSON text the first bracket stands that is too deep.
+fn too_deep(json: &[u8]) -> Option<usize> {
+    let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
+    for (at, byte) in json.iter().enumerate() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = true,
+            b'"' => in_string = !in_string,
+            _ if in_string => {}
+            b'[' | b'{' if depth == MAX_JSON_DEPTH => return Some(at),
+            b'[' | b'{' => depth += 1,
+            b']' | b'}' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    None
 }
 
 /// Line and column, counted from 1, of what follows `before`.
@@ -429,6 +467,25 @@ mod tests {
         assert!(error(b"").contains("line 1, column 1"));
         assert!(error(b"{} {}").contains("trailing characters"));
         assert!(error(b"\"\x01\"").contains("control character"));
+    }
+
+    #[test]
+    fn json_is_nested_128_deep_at_most() {
+        let nested = |open: &str, depth: usize, within: &str, close: &str| {
+            let text = format!("{}{within}{}", open.repeat(depth), close.repeat(depth));
+            Content::new("application/json", text.into())
+        };
+        assert!(nested("[", 128, "", "]").is_ok());
+        assert!(nested("{\"a\":", 128, "1", "}").is_ok());
+        assert!(nested("[", 127, "[],[],{}", "]").is_ok(), "side by side");
+        assert!(
+            nested("[", 128, r#""\\\"[[{{""#, "]").is_ok(),
+            "in a string"
+        );
+        let too_deep = |column| Err(ContentError::JsonDepth { line: 1, column });
+        assert_eq!(nested("[", 129, "", "]"), too_deep(129));
+        assert_eq!(nested("[", 5000, "", "]"), too_deep(129));
+        assert_eq!(nested("[", 128, "\"]]\",{}", "]"), too_deep(134));
     }
 
     #[test]

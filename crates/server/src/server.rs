@@ -226,14 +226,14 @@ pub enum BindError {
         /// What it must be.
         bounds: &'static str,
     },
-    /// An entry of [`Config::allow_hosts`] is no `name` or `name:port`.
-    #[error("{host:?} is not a host name, with or without a port")]
+    /// An entry of [`Config::allow_hosts`] is no `name` or `name:port`; `*` and port 0 are none.
+    #[error("{host:?} is not a host name, with or without a port; name each host")]
     Host {
         /// The entry.
         host: String,
     },
     /// An entry of [`Config::allow_origins`] is no origin.
-    #[error("{origin:?} is not an origin such as https://app.example, nor *")]
+    #[error("{origin:?} is not an origin such as https://app.example, nor * alone")]
     Origin {
         /// The entry.
         origin: String,

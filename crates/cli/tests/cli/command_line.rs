@@ -1,6 +1,6 @@
 //! What the command line says and how it ends, without a server.
 
-use crate::support::{run, text, unused_address};
+use crate::support::{command, run, run_with, text, unused_address};
 
 fn fails(args: &[&str], code: i32) -> String {
     let output = run(args);
@@ -53,6 +53,8 @@ fn each_command_has_help_with_its_defaults() {
         for part in parts.iter().chain(&["Exit codes:"]) {
             assert!(help.contains(part), "{command} {part}: {help}");
         }
+        let serves = help.contains("OPENLINE_LOG");
+        assert_eq!(serves, ["demo", "serve"].contains(&command), "{help}");
     }
 }
 
@@ -111,6 +113,103 @@ fn a_bad_server_is_told_how_to_write_it() {
             stderr.contains("hint: write it as http://127.0.0.1:8000"),
             "{stderr}"
         );
+    }
+}
+
+#[test]
+fn a_server_without_its_scheme_is_told_what_is_missing() {
+    for server in ["127.0.0.1:8000", "localhost:8000", "push.example"] {
+        let stderr = fails(&["publish", "a", "b", "--server", server], 2);
+        assert!(stderr.contains("because: http:// is missing"), "{stderr}");
+    }
+}
+
+#[test]
+fn a_server_is_not_a_channels_url() {
+    for server in ["http://h/channels", "http://h/channels/a"] {
+        let stderr = fails(&["publish", "a", "b", "--server", server], 2);
+        assert!(stderr.contains("hint: leave /channels"), "{stderr}");
+    }
+}
+
+#[test]
+fn a_password_is_not_repeated() {
+    for server in ["http://u:secret@h", "u:secret@h", "http://u:secret@h:x"] {
+        let stderr = fails(&["publish", "a", "b", "--server", server], 2);
+        assert!(stderr.contains("***@h"), "{stderr}");
+        assert!(!stderr.contains("secret"), "{stderr}");
+    }
+}
+
+#[test]
+fn each_host_is_named() {
+    for host in ["*", "push.example:0"] {
+        let stderr = fails(
+            &["serve", "--listen", "127.0.0.1:0", "--allow-host", host],
+            2,
+        );
+        assert!(stderr.contains("name each host"), "{stderr}");
+    }
+}
+
+#[test]
+fn a_wrong_number_is_told_which_are_right() {
+    let wrong: [(&[&str], &str); 3] = [
+        (&["listen", "a", "--count", "0"], "a whole number from 1 on"),
+        (&["demo", "--speed", "abc"], "from 1 to 86400"),
+        (&["listen", "a", "--interval", "0"], "from 0.05 to 86400"),
+    ];
+    for (args, told) in wrong {
+        let stderr = fails(args, 2);
+        assert!(stderr.contains(told), "{stderr}");
+    }
+}
+
+#[test]
+#[cfg(unix)]
+fn an_argument_that_is_no_text_is_told_another_way() {
+    use std::os::unix::ffi::OsStrExt as _;
+
+    let body = std::ffi::OsStr::from_bytes(b"\xff");
+    let output = command(&["publish", "a"]).arg(body).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let stderr = text(&output.stderr);
+    assert!(stderr.contains("standard input"), "{stderr}");
+}
+
+#[test]
+fn an_input_without_end_is_not_read_to_it() {
+    let output = run_with(&["publish", "a", "-"], &vec![b'x'; (64 << 20) + 1]);
+    assert_eq!(output.status.code(), Some(1));
+    let stderr = text(&output.stderr);
+    assert!(stderr.contains("longer than 67108864 bytes"), "{stderr}");
+    assert!(stderr.contains("\n\nhint: "), "{stderr}");
+}
+
+#[test]
+fn a_host_that_is_not_known_is_told_so() {
+    // RFC 6761: this name is never anybody's.
+    for args in [
+        ["publish", "a", "b", "--server", "http://nobody.invalid"],
+        [
+            "listen",
+            "a",
+            "--via=sse",
+            "--server",
+            "http://nobody.invalid",
+        ],
+        [
+            "listen",
+            "a",
+            "--via=ws",
+            "--server",
+            "http://nobody.invalid",
+        ],
+    ] {
+        let output = run(&args);
+        assert_eq!(output.status.code(), Some(1));
+        let stderr = text(&output.stderr);
+        assert!(stderr.contains("hint: is the host's name"), "{stderr}");
     }
 }
 

@@ -34,10 +34,8 @@ fn a_signal_ends_a_server_well() {
     }
 }
 
-#[test]
-fn a_second_signal_ends_a_server_at_once() {
-    let server = Server::start();
-    // A request whose body never comes keeps the drain waiting.
+/// A request whose body has not come, which keeps the drain waiting.
+fn held(server: &Server) -> TcpStream {
     let mut stream = TcpStream::connect(server.address()).unwrap();
     write!(
         stream,
@@ -48,11 +46,43 @@ fn a_second_signal_ends_a_server_at_once() {
     let mut answer = [0; 12];
     std::io::Read::read_exact(&mut stream, &mut answer).unwrap();
     assert_eq!(&answer, b"HTTP/1.1 100", "the request is under way");
-    server.running.signal("TERM");
-    // The drain has begun when nothing listens any more.
-    while TcpStream::connect(server.address()).is_ok() {}
-    server.running.signal("TERM");
+    stream
+}
+
+#[test]
+fn a_second_signal_ends_a_server_at_once() {
+    let mut server = Server::start();
+    let _held = held(&server);
+    // Those that come with the first count with it.
+    while !server.running.has_ended() {
+        server.running.signal("TERM");
+    }
+    server.running.says("ended at once by a second signal");
     assert_eq!(server.running.end().code(), Some(1));
+}
+
+#[test]
+fn signals_that_come_together_are_one() {
+    let server = Server::start();
+    let mut held = held(&server);
+    // As `timeout` does, to the process and to its group; two of one name might be made one by the system.
+    server.running.signals(&["TERM", "INT"]);
+    // The drain has begun when nothing listens any more, and what is under way is still answered.
+    while TcpStream::connect(server.address()).is_ok() {}
+    held.write_all(b"hello").unwrap();
+    let mut answer = String::new();
+    std::io::Read::read_to_string(&mut held, &mut answer).unwrap();
+    assert!(answer.contains("HTTP/1.1 201 "), "{answer}");
+    assert_eq!(server.running.end().code(), Some(0));
+}
+
+#[test]
+fn a_log_that_no_terminal_shows_has_no_colours() {
+    let mut command = support::command(&["serve", "--listen", "127.0.0.1:0"]);
+    let mut running = Running::run(command.env("OPENLINE_LOG", "info"));
+    running.line();
+    let line = running.says("listening");
+    assert!(!line.contains('\u{1b}'), "{line}");
 }
 
 #[test]

@@ -63,7 +63,11 @@ pub(crate) struct Running {
 
 impl Running {
     pub(crate) fn start(args: &[&str]) -> Self {
-        let mut child = command(args)
+        Self::run(&mut command(args))
+    }
+
+    pub(crate) fn run(command: &mut Command) -> Self {
+        let mut child = command
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
@@ -100,11 +104,25 @@ impl Running {
     }
 
     pub(crate) fn signal(&self, name: &str) {
-        let status = Command::new("kill")
-            .args([&format!("-{name}"), &self.child.id().to_string()])
+        self.signals(&[name]);
+    }
+
+    /// Sends signals, one right after the other.
+    pub(crate) fn signals(&self, names: &[&str]) {
+        let id = self.child.id();
+        let kills: Vec<_> = names
+            .iter()
+            .map(|name| format!("kill -{name} {id}"))
+            .collect();
+        let status = Command::new("sh")
+            .args(["-c", &kills.join(" && ")])
             .status()
             .unwrap();
         assert!(status.success());
+    }
+
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
     }
 
     /// Waits for the end.

@@ -11,7 +11,7 @@ use openline::tls::rustls::{self, pki_types::PrivateKeyDer};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
-use crate::support::{command, text};
+use crate::support::{Server, command, text};
 
 /// A server with a certificate of its own. Speaks TLS on two connections: answers a publication on the first, and
 /// opens a WebSocket on the second.
@@ -100,6 +100,24 @@ fn a_trusted_server_is_spoken_to() {
         );
     }
     server.served.join().unwrap();
+}
+
+#[test]
+fn a_server_without_tls_is_found_out() {
+    let server = Server::start();
+    let pair = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let root = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("plain.pem");
+    std::fs::write(&root, pair.cert.pem()).unwrap();
+    for via in ["sse", "ws"] {
+        let output = command(&["listen", "a", "--via", via])
+            .args(["--server", &format!("https://{}", server.address())])
+            .env("SSL_CERT_FILE", &root)
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(1), "{via}");
+        let stderr = text(&output.stderr);
+        assert!(stderr.contains("try http://"), "{via}: {stderr}");
+    }
 }
 
 #[test]

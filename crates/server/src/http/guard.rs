@@ -58,13 +58,20 @@ impl HostName {
             return None;
         }
         let port = match authority.as_str().strip_prefix(authority.host())? {
-            "" => None,
+            // An empty port is the scheme's own (RFC 3986 §3.2.3).
+            "" | ":" => None,
             port => Some(port.strip_prefix(':')?.parse().ok()?),
         };
         Some(Self {
             name: authority.host().to_ascii_lowercase(),
             port,
         })
+    }
+
+    /// Reads a name that is to be let in. It names one host: a `*` would stand for no name that is
+    /// ever asked for, and no request comes to port 0.
+    fn entry(text: &str) -> Option<Self> {
+        Self::parse(text).filter(|host| !host.name.contains('*') && host.port != Some(0))
     }
 
     fn ip(&self) -> Option<IpAddr> {
@@ -92,7 +99,7 @@ impl Guard {
     ) -> Result<Self, BadEntry> {
         let hosts = hosts
             .iter()
-            .map(|text| HostName::parse(text).ok_or_else(|| BadEntry::Host(text.clone())))
+            .map(|text| HostName::entry(text).ok_or_else(|| BadEntry::Host(text.clone())))
             .collect::<Result<_, _>>()?;
         let any_origin = origins.iter().any(|origin| origin == "*");
         let origins = origins
@@ -113,12 +120,23 @@ impl Guard {
         let mut fields = request.headers().get_all(HOST).into_iter();
         // A request for an absolute URL is meant for that URL's host (RFC 9112 §3.2.2).
         let text = match (request.uri().authority(), fields.next(), fields.next()) {
-            (Some(authority), _, None) => Some(authority.as_str()),
-            (None, Some(field), None) => field.to_str().ok(),
-            _ => None,
+            (Some(authority), _, None) => authority.as_str().as_bytes(),
+            (None, Some(field), None) => field.as_bytes(),
+            _ => {
+                let detail = "the request needs exactly one Host field";
+                return Err(Problem::new(Kind::BadRequest, detail));
+            }
         };
-        let host = text.and_then(HostName::parse).ok_or_else(|| {
-            Problem::new(Kind::BadRequest, "the request needs exactly one Host field")
+        let parsed = std::str::from_utf8(text).ok().and_then(HostName::parse);
+        let host = parsed.ok_or_else(|| {
+            Problem::new(
+                Kind::BadRequest,
+                format!(
+                    "the Host {:?} is malformed; send a name or an IP address, with or without a \
+                     port, such as localhost:8000",
+                    String::from_utf8_lossy(text)
+                ),
+            )
         })?;
         if self.is_own(&host) {
             return Ok(host);
@@ -274,7 +292,7 @@ fn normal_origin(text: &str) -> Option<String> {
     if scheme.is_empty() || !letters {
         return None;
     }
-    let HostName { name, port } = HostName::parse(rest)?;
+    let HostName { name, port } = HostName::entry(rest)?;
     Some(
         match port.filter(|&port| Some(port) != default_port(&scheme)) {
             Some(port) => format!("{scheme}://{name}:{port}"),
@@ -333,6 +351,8 @@ mod tests {
                 "127.0.0.1:8000",
                 "[::1]:8000",
                 "localhost",
+                "localhost:",
+                "127.0.0.1:",
                 "push.example",
                 "push.example:1234",
                 "other.example:81",
@@ -345,8 +365,9 @@ mod tests {
                 "192.168.1.9:8000",
                 "other.example",
                 "user@localhost:8000",
-                "localhost:",
                 "localhost:x",
+                "localhost::",
+                "a b",
                 "",
             ] {
                 assert!(!goes_by(&guard, foreign), "{foreign}");
@@ -390,7 +411,18 @@ mod tests {
     #[test]
     fn entries_that_name_nothing_are_refused() {
         let local = "127.0.0.1".parse().unwrap();
-        for host in ["", "a b", "http://a", "a/b", "u@a", "a:x"] {
+        for host in [
+            "",
+            "a b",
+            "http://a",
+            "a/b",
+            "u@a",
+            "a:x",
+            "*",
+            "*:80",
+            "*.push.example",
+            "push.example:0",
+        ] {
             let hosts = [host.to_owned()];
             assert!(
                 matches!(Guard::new(local, &hosts, &[]), Err(BadEntry::Host(_))),
@@ -404,6 +436,7 @@ mod tests {
             "https://a/path",
             "null",
             "://a",
+            "https://*.app.example",
         ] {
             let origins = [origin.to_owned()];
             assert!(

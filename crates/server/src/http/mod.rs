@@ -108,7 +108,7 @@ async fn dispatch(app: Arc<App>, request: Request) -> Result<Response, Problem> 
         line.meter(app.meters.get(name));
     }
     match *request.method() {
-        Method::GET | Method::HEAD => listen(app, filter, &query, request).await,
+        Method::GET | Method::HEAD => listen(app, filter, query, request).await,
         Method::POST => {
             let channel = only_channel(filter, "publish to")?;
             publish::publish(&app, channel, request).await
@@ -152,11 +152,12 @@ fn only_channel(filter: Filter, what: &str) -> Result<Channel, Problem> {
 async fn listen(
     app: Arc<App>,
     filter: Filter,
-    query: &Query,
+    query: Query,
     request: Request,
 ) -> Result<Response, Problem> {
     let headers = request.headers();
-    let since = negotiate::since(headers, query.since);
+    let is_state = matches!(query.since, Ok(None));
+    let since = negotiate::since(headers, query.since)?;
     if *request.method() == Method::GET && ws::is_asked_for(headers) {
         return ws::open(app, filter, since, request).await;
     }
@@ -166,7 +167,7 @@ async fn listen(
         Form::Plain => {
             let wait = Wait::from(headers);
             let answer = match filter {
-                Filter::Exact(channel) if query.since.is_none() => {
+                Filter::Exact(channel) if is_state => {
                     poll::state(&app, channel, Known::from(headers), wait.time()).await
                 }
                 filter => poll::page(&app, &filter, since, query.limit, wait.time()).await,

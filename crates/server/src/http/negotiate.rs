@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use http::header::{ACCEPT, HeaderMap, HeaderName, IF_NONE_MATCH};
 
+use super::problem::Problem;
 use crate::broker::Since;
 use crate::cursor::Cursor;
 use crate::publication::Publication;
@@ -123,15 +124,21 @@ impl Known {
 
 /// Where the client wants to begin: `Last-Event-ID`, else `?since=`. An id that is not a cursor is
 /// a place that nobody knows: an event source would not come back after an error.
-pub(crate) fn since(headers: &HeaderMap, query: Option<Since>) -> Since {
+///
+/// # Errors
+/// What is wrong with `?since=`, where that one counts.
+pub(crate) fn since(
+    headers: &HeaderMap,
+    query: Result<Option<Since>, Problem>,
+) -> Result<Since, Problem> {
     let last = headers.get(LAST_EVENT_ID).filter(|value| !value.is_empty());
     match last {
-        Some(value) => value
+        Some(value) => Ok(value
             .to_str()
             .ok()
             .and_then(|text| text.parse().ok())
-            .map_or(Since::Unknown, Since::Cursor),
-        None => query.unwrap_or(Since::Start),
+            .map_or(Since::Unknown, Since::Cursor)),
+        None => Ok(query?.unwrap_or(Since::Start)),
     }
 }
 
@@ -238,7 +245,8 @@ mod tests {
     fn the_last_event_id_wins() {
         let cursor: Cursor = "k3v9x2m4q8ta:1".parse().unwrap();
         let asked = Some(Since::Cursor(cursor));
-        let since = |lines: &[&str], query| since(&headers(LAST_EVENT_ID, lines), query);
+        let since =
+            |lines: &[&str], query| since(&headers(LAST_EVENT_ID, lines), Ok(query)).unwrap();
         assert_eq!(since(&[], None), Since::Start);
         assert_eq!(since(&[], asked), Since::Cursor(cursor));
         assert_eq!(since(&[""], asked), Since::Cursor(cursor));

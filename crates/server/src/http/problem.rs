@@ -197,7 +197,7 @@ impl From<NameError> for Problem {
 impl From<ContentError> for Problem {
     fn from(error: ContentError) -> Self {
         let kind = match error {
-            ContentError::Json { .. } => Kind::BadJson,
+            ContentError::Json { .. } | ContentError::JsonDepth { .. } => Kind::BadJson,
             ContentError::ContentType => Kind::BadRequest,
         };
         Self::new(kind, error.to_string())

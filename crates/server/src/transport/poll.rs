@@ -18,6 +18,7 @@ use tokio::time::Instant;
 use super::{etag, standing};
 use crate::broker::{Page, Since};
 use crate::channel::{Channel, Filter};
+use crate::cursor::Cursor;
 use crate::http::{App, Kind, Known, Problem};
 use crate::hub::Live;
 use crate::publication::Publication;
@@ -36,7 +37,9 @@ pub(crate) async fn state(
     let known = match (known, &latest) {
         (Known::Any, Some(latest)) => Known::Cursors(vec![latest.cursor()]),
         (Known::Any, None) => Known::Cursors(Vec::new()),
-        (known, _) => known,
+        (Known::Cursors(cursors), latest) => {
+            Known::Cursors(honoured(app, &channel, cursors, latest.as_deref()).await?)
+        }
     };
     let is_news = |latest: &Option<Arc<Publication>>| {
         latest
@@ -63,6 +66,32 @@ pub(crate) async fn state(
             format!("nothing is kept of {channel}; `Prefer: wait=30` waits for a publication"),
         )),
     }
+}
+
+/// The cursors that tell what the client has: one from beyond the log's end, or of a past that was
+/// dropped, is a gap, and whoever bears it has nothing that counts.
+async fn honoured(
+    app: &App,
+    channel: &Channel,
+    cursors: Vec<Cursor>,
+    latest: Option<&Publication>,
+) -> Result<Vec<Cursor>, Problem> {
+    let filter = Filter::Exact(channel.clone());
+    let mut honoured = Vec::new();
+    for cursor in cursors {
+        // Up to the latest publication the comparison with it tells all.
+        let is_plain = latest.is_some_and(|latest| cursor.offset <= latest.offset());
+        if is_plain
+            || app
+                .broker
+                .read(&filter, Since::Cursor(cursor), 1)
+                .await?
+                .recovered
+        {
+            honoured.push(cursor);
+        }
+    }
+    Ok(honoured)
 }
 
 /// A piece of the stream, as JSON; if there is nothing after `since` yet, it is waited for up to

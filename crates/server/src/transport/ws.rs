@@ -101,7 +101,17 @@ fn regain(upgraded: Upgraded) -> (Stream, Bytes) {
 
 fn refusal(rejection: Rejection) -> Problem {
     let status = rejection.status();
-    let problem = Problem::new(Kind::Handshake, rejection.to_string()).with_status(status);
+    let detail = match rejection {
+        // `Upgrade: websocket` is there, else plain HTTP would have answered.
+        Rejection::NotWebSocket => {
+            "the request has `Upgrade: websocket` but no `Connection: Upgrade`, without which it \
+             opens no WebSocket: send both; if you did, a proxy on the way dropped it and has to be \
+             told to pass it on"
+                .to_owned()
+        }
+        other => other.to_string(),
+    };
+    let problem = Problem::new(Kind::Handshake, detail).with_status(status);
     let answer = rejection.response();
     [UPGRADE, CONNECTION, SEC_WEBSOCKET_VERSION]
         .into_iter()

@@ -71,6 +71,8 @@ async fn own_names_are_let_in() {
         "localhost",
         "LOCALHOST:80",
         "[::1]:9",
+        // An empty port is none.
+        "127.0.0.1:",
         "push.example:443",
     ] {
         assert_eq!(
@@ -87,6 +89,12 @@ async fn own_names_are_let_in() {
         .get("/channels/a", &twice)
         .await
         .problem(400, "bad-request");
+    let malformed = server.get("/channels/a", &[("Host", "a b")]).await;
+    let detail = malformed.problem(400, "bad-request");
+    assert!(
+        detail.starts_with("the Host \"a b\" is malformed"),
+        "{detail}"
+    );
     // The target's own authority counts (RFC 9112 §3.2.2).
     server
         .get("http://evil.example/channels/a", &[])
@@ -251,6 +259,8 @@ async fn a_server_does_not_start_with_names_that_are_none() {
     assert!(error.contains("\"app.example\" is not an origin"));
     let error = bind(|config| config.allow_hosts = vec!["https://a".into()]).await;
     assert!(error.contains("\"https://a\" is not a host name"));
+    let error = bind(|config| config.allow_hosts = vec!["*".into()]).await;
+    assert!(error.contains("name each host"));
     let error = bind(|config| config.history.count = 0).await;
     assert!(error.contains("history.count is out of bounds"));
     let error = bind(|config| config.heartbeat = std::time::Duration::ZERO).await;

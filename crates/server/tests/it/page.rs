@@ -268,6 +268,12 @@ async fn a_malformed_query_is_refused_and_an_unknown_one_is_not() {
             .await
             .problem(400, kind);
     }
+    // Where it does not count, nothing is wrong with it.
+    let body = server.post("/channels/a?since=what", &[], b"1").await;
+    assert_eq!(body.status, 201);
+    let headers = [("Last-Event-ID", "zzzzzzzzzzzz:1")];
+    let page = server.get("/channels/a?since=what", &headers).await.json();
+    assert_eq!(page["recovered"], false);
     assert_eq!(
         server
             .get("/channels/a?colour=red&limit=1000", &[])

@@ -50,6 +50,12 @@ async fn json_that_is_none_is_refused_with_its_place() {
         .post("/channels/a", &[JSON], &b"[".repeat(10_000))
         .await
         .problem(400, "bad-json");
+    let deep = ["[".repeat(5000), "]".repeat(5000)].concat();
+    let got = server.post("/channels/a", &[JSON], deep.as_bytes()).await;
+    assert!(
+        got.problem(400, "bad-json")
+            .ends_with("over 128 deep at line 1, column 129")
+    );
     server
         .get("/channels/a", &[])
         .await

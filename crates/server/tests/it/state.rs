@@ -107,6 +107,33 @@ async fn polling_answers_304_until_there_is_news() {
 }
 
 #[tokio::test]
+async fn a_cursor_beyond_the_logs_end_is_no_copy_of_the_latest() {
+    let server = Harness::start().await;
+    let latest = quoted(&server.publish("a", "1").await);
+    let beyond = latest.replace(":1", ":999");
+    for wait in ["wait=0", "wait=30"] {
+        let headers = [("If-None-Match", beyond.as_str()), ("Prefer", wait)];
+        let got = server.get("/channels/a", &headers).await;
+        assert_eq!(
+            (got.status, got.text(), got.header("etag")),
+            (200, "1", latest.as_str())
+        );
+    }
+    // Nor does it hide a first publication that comes while it waits.
+    let mut held = server.connect().await;
+    let headers = [("If-None-Match", beyond.as_str()), ("Prefer", "wait=30")];
+    held.send(&request("GET", "/channels/b", &headers, b""))
+        .await;
+    server.publish("b", "first").await;
+    let got = held.response("GET").await;
+    assert_eq!((got.status, got.text()), (200, "first"));
+    // With a good one beside it there is nothing newer.
+    let both = format!("{beyond}, {latest}");
+    let got = server.get("/channels/a", &[("If-None-Match", &both)]).await;
+    assert_eq!(got.status, 304);
+}
+
+#[tokio::test]
 async fn long_polling_is_held_until_there_is_news() {
     let server = Harness::start().await;
     let first = quoted(&server.publish("a", "1").await);

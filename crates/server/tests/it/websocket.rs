@@ -250,9 +250,10 @@ async fn a_handshake_that_is_none_is_refused() {
         let got = handshake(&server, "/channels/a", &[("Sec-WebSocket-Key", key)]).await;
         got.problem(400, "handshake");
     }
-    handshake(&server, "/channels/a", &[("Connection", "close")])
-        .await
-        .problem(426, "handshake");
+    let got = handshake(&server, "/channels/a", &[("Connection", "close")]).await;
+    let detail = got.problem(426, "handshake");
+    assert!(detail.contains("`Connection: Upgrade`"), "{detail}");
+    assert!(detail.contains("proxy"), "{detail}");
     handshake(&server, "/channels/a//b", &[])
         .await
         .problem(400, "bad-channel");
