@@ -2,6 +2,7 @@
 //! echoes in each. `cargo run -p openline --example autobahn_client -- ws://127.0.0.1:9001`; see `conformance/`.
 
 use std::error::Error;
+use std::time::Duration;
 
 use openline::{Client, Config, Deflate, Message, WebSocket};
 
@@ -33,6 +34,7 @@ async fn connect(server: &str, path: &str) -> Result<WebSocket, openline::Error>
     let config = Config::default()
         .max_message(64 << 20)
         .max_fragments(1 << 17)
+        .handshake_timeout(Duration::from_secs(60)) // between its heaviest cases the suite takes its time
         .deflate(Some(Deflate::default().threshold(0)));
     let client = Client::new(&format!("{server}{path}"))?.config(config);
     Ok(client.connect().await?.0)

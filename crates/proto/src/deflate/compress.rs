@@ -16,8 +16,8 @@ pub(super) const TAIL: [u8; 4] = [0x00, 0x00, 0xff, 0xff];
 /// fits a receiver's 2^8: that is how an 8-bit window is served.
 pub(super) const LEAST_BITS: u8 = 9;
 
-/// Symbols that zlib gathers before it writes a block: 2^(level + 6). Less than its default 8 saves 98 KiB of each compressor and
-/// changes the size of messages by a percent or so.
+/// Symbols that zlib gathers before it writes a block: 2^(level + 6). Less than its default 8 saves 98 KiB of each compressor;
+/// short messages come out the same, long ones longer by less than a hundredth.
 const MEMORY_LEVEL: i32 = 5;
 
 /// Compressors that a thread keeps to lend.
