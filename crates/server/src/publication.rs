@@ -15,9 +15,10 @@ use crate::{Channel, Cursor};
 /// Longest content type, in bytes.
 pub const MAX_CONTENT_TYPE: usize = 255;
 
-/// How many arrays and objects of a JSON body may stand within each other. Many readers of JSON go
-/// no deeper, and those without a bound can be crashed by depth.
-const MAX_JSON_DEPTH: usize = 128;
+/// How many arrays and objects of a JSON body may stand within each other. Many readers go no
+/// deeper than 127, an envelope and a page around a body take three of these, and readers without a
+/// bound can be crashed by depth.
+const MAX_JSON_DEPTH: usize = 100;
 
 /// A publication: what was published, where, when, and its place in the log.
 ///
@@ -188,7 +189,7 @@ pub struct Content {
 
 impl Content {
     /// Checks and classifies a body: a JSON type must hold JSON in UTF-8, its arrays and objects
-    /// nested at most 128 deep; `text/*` that is not UTF-8 is binary.
+    /// nested at most 100 deep; `text/*` that is not UTF-8 is binary.
     pub fn new(content_type: &str, body: Bytes) -> Result<Self, ContentError> {
         let essence = check_content_type(content_type)?;
         let kind = if essence == "application/json" || essence.ends_with("+json") {
@@ -470,22 +471,22 @@ mod tests {
     }
 
     #[test]
-    fn json_is_nested_128_deep_at_most() {
+    fn json_is_nested_100_deep_at_most() {
         let nested = |open: &str, depth: usize, within: &str, close: &str| {
             let text = format!("{}{within}{}", open.repeat(depth), close.repeat(depth));
             Content::new("application/json", text.into())
         };
-        assert!(nested("[", 128, "", "]").is_ok());
-        assert!(nested("{\"a\":", 128, "1", "}").is_ok());
-        assert!(nested("[", 127, "[],[],{}", "]").is_ok(), "side by side");
+        assert!(nested("[", 100, "", "]").is_ok());
+        assert!(nested("{\"a\":", 100, "1", "}").is_ok());
+        assert!(nested("[", 99, "[],[],{}", "]").is_ok(), "side by side");
         assert!(
-            nested("[", 128, r#""\\\"[[{{""#, "]").is_ok(),
+            nested("[", 100, r#""\\\"[[{{""#, "]").is_ok(),
             "in a string"
         );
         let too_deep = |column| Err(ContentError::JsonDepth { line: 1, column });
-        assert_eq!(nested("[", 129, "", "]"), too_deep(129));
-        assert_eq!(nested("[", 5000, "", "]"), too_deep(129));
-        assert_eq!(nested("[", 128, "\"]]\",{}", "]"), too_deep(134));
+        assert_eq!(nested("[", 101, "", "]"), too_deep(101));
+        assert_eq!(nested("[", 5000, "", "]"), too_deep(101));
+        assert_eq!(nested("[", 100, "\"]]\",{}", "]"), too_deep(106));
     }
 
     #[test]

@@ -54,7 +54,7 @@ async fn json_that_is_none_is_refused_with_its_place() {
     let got = server.post("/channels/a", &[JSON], deep.as_bytes()).await;
     assert!(
         got.problem(400, "bad-json")
-            .ends_with("over 128 deep at line 1, column 129")
+            .ends_with("over 100 deep at line 1, column 101")
     );
     server
         .get("/channels/a", &[])
