@@ -47,13 +47,11 @@ impl Listening {
             .map(|(code, reason)| (*code, reason.as_str()))
     }
 
-    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<(CloseCode, &str)> {
-        if self.goodbye.said.get().is_none() && self.heard.as_mut().poll(cx).is_pending() {
-            return Poll::Pending;
+    /// Ready once something was said.
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.said().is_some() || self.heard.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(());
         }
-        match self.said() {
-            Some(said) => Poll::Ready(said),
-            None => Poll::Pending,
-        }
+        Poll::Pending
     }
 }

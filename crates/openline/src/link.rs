@@ -3,7 +3,7 @@
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, ready};
 
 use openline_proto::Outbound;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -34,11 +34,10 @@ pub(crate) trait Link {
     fn is_closing(&self) -> bool;
 }
 
-/// The sending half and what was done with its bytes.
+/// The sending half, and how far its transport is.
 #[derive(Debug)]
 pub(crate) struct Writer {
     pub(crate) outbound: Outbound,
-    pub(crate) sent: u64,
     unflushed: bool,
     shut: bool,
 }
@@ -47,7 +46,6 @@ impl Writer {
     pub(crate) const fn new(outbound: Outbound) -> Self {
         Self {
             outbound,
-            sent: 0,
             unflushed: false,
             shut: false,
         }
@@ -75,7 +73,6 @@ impl Writer {
                 Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 Poll::Ready(Ok(count)) => {
                     self.outbound.written(count);
-                    self.sent += count as u64;
                     self.unflushed = true;
                 }
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
@@ -146,17 +143,7 @@ impl Link for Whole {
             writer,
             waiting,
         } = self;
-        match waiting {
-            Some(waiting) => waiting.poll(cx, |cx| writer.poll_drain(stream, cx)),
-            None => {
-                let drained = writer.poll_drain(stream, &mut Context::from_waker(Waker::noop()));
-                if drained.is_pending() {
-                    let waiting = waiting.get_or_insert_default();
-                    return waiting.poll(cx, |cx| writer.poll_drain(stream, cx));
-                }
-                drained
-            }
-        }
+        Wakers::poll_lazily(waiting, cx, |cx| writer.poll_drain(stream, cx))
     }
 
     fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<()> {
@@ -165,8 +152,7 @@ impl Link for Whole {
             writer,
             waiting,
         } = self;
-        let waiting = waiting.get_or_insert_default();
-        waiting.poll(cx, |cx| writer.poll_shutdown(stream, cx))
+        Wakers::poll_lazily(waiting, cx, |cx| writer.poll_shutdown(stream, cx))
     }
 
     fn has_unsent(&self) -> bool {

@@ -62,13 +62,13 @@ impl Receive {
         link: &mut L,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Message, Error>>> {
-        if let Some((code, reason)) = self.goodbye.as_ref().and_then(Listening::said) {
-            say_goodbye(link, code, reason);
-            self.goodbye = None;
-        }
         for _ in 0..FILLS {
             if self.over {
                 return Poll::Ready(None);
+            }
+            if let Some((code, reason)) = self.goodbye.as_ref().and_then(Listening::said) {
+                say_goodbye(link, code, reason);
+                self.goodbye = None;
             }
             if link.is_closing() {
                 // The end of the close is not put off by a peer that keeps on talking.
@@ -88,20 +88,21 @@ impl Receive {
             if link.is_closing() {
                 let (ends, done, dead) =
                     link.outbound(|o| (o.wants_shutdown(), o.is_done(), o.is_dead()));
-                if ends && !link.has_unsent() {
-                    // One that has to wait is waited for along with the peer, until the deadline.
+                let flushed = !link.has_unsent();
+                let over = dead || (done && flushed);
+                if over || (ends && flushed) {
+                    // One that has to wait is waited for along with the peer, until the deadline. At the end too: the peer may
+                    // be waiting for the end of the stream, and the program may keep this value for long.
                     let _ = link.poll_shutdown(cx);
                 }
-                if dead || (done && !link.has_unsent()) {
-                    // The peer may be waiting for the end of the stream, and the program may keep this value for long.
-                    let _ = link.poll_shutdown(cx);
+                if over {
                     return Poll::Ready(self.finish(link).map(Err));
                 }
             }
             if self.poll_fill(link, cx).is_ready() {
                 continue;
             }
-            if self.poll_goodbye(link, cx).is_ready() {
+            if self.goodbye.as_mut().is_some_and(|g| g.poll(cx).is_ready()) {
                 continue;
             }
             ready!(self.poll_deadline(link, cx));
@@ -193,17 +194,6 @@ impl Receive {
         }
     }
 
-    /// Begins to close when the goodbye is said.
-    fn poll_goodbye<L: Link>(&mut self, link: &mut L, cx: &mut Context<'_>) -> Poll<()> {
-        let Some(listening) = &mut self.goodbye else {
-            return Poll::Pending;
-        };
-        let (code, reason) = ready!(listening.poll(cx));
-        say_goodbye(link, code, reason);
-        self.goodbye = None;
-        Poll::Ready(())
-    }
-
     /// Waits for the next deadline; ready when one has passed.
     fn poll_deadline<L: Link>(&mut self, link: &mut L, cx: &mut Context<'_>) -> Poll<()> {
         let deadline = self.deadline(link);
@@ -233,13 +223,7 @@ impl Receive {
             return;
         }
         let Self { inbound, .. } = self;
-        let passed = link.outbound(|o| match o.handle_timeout(now) {
-            Ok(()) => inbound.handle_timeout(now, o),
-            Err(timeout) => {
-                inbound.stop();
-                Err(timeout)
-            }
-        });
+        let passed = link.outbound(|o| inbound.handle_timeout(now, o));
         if let Err(timeout) = passed {
             tracing::debug!(%timeout, "the connection fails");
             self.error.get_or_insert(timeout.into());

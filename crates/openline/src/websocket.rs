@@ -219,7 +219,7 @@ impl WebSocket {
     pub fn traffic(&self) -> Traffic {
         Traffic {
             received: self.receive.received(),
-            sent: self.link.writer.sent,
+            sent: self.link.writer.outbound.sent(),
         }
     }
 

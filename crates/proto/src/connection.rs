@@ -129,10 +129,6 @@ impl Connection {
     /// # Errors
     /// The deadline that passed, if it ends the connection.
     pub fn handle_timeout(&mut self, now: Instant) -> Result<(), Timeout> {
-        if let Err(timeout) = self.outbound.handle_timeout(now) {
-            self.inbound.stop();
-            return Err(timeout);
-        }
         self.inbound.handle_timeout(now, &mut self.outbound)
     }
 

@@ -151,11 +151,15 @@ impl Inbound {
         event
     }
 
-    /// Takes note of the time, and has `outbound` do what is due.
+    /// Takes note of the time for both halves, and has `outbound` do what is due.
     ///
     /// # Errors
     /// The deadline that passed: the connection fails, and `outbound` says so in a Close frame.
     pub fn handle_timeout(&mut self, now: Instant, outbound: &mut Outbound) -> Result<(), Timeout> {
+        if let Err(timeout) = outbound.handle_timeout(now) {
+            self.stop();
+            return Err(timeout);
+        }
         if self.over {
             return Ok(());
         }

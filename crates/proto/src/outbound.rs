@@ -338,6 +338,11 @@ impl Outbound {
         }
     }
 
+    /// How many bytes were sent since the opening handshake.
+    pub const fn sent(&self) -> u64 {
+        self.outbox.sent()
+    }
+
     /// How many bytes wait to be sent.
     pub const fn queued(&self) -> usize {
         self.outbox.len()

@@ -445,13 +445,7 @@ proptest! {
             expected.push(message);
         }
         let bytes = pair.client.take_output();
-        let mut rest = &bytes[..];
-        for size in sizes.iter().cycle() {
-            if rest.is_empty() { break }
-            let (piece, later) = rest.split_at((*size).min(rest.len()));
-            pair.server.input(pair.now, piece);
-            rest = later;
-        }
+        pair.server.input_in_pieces(pair.now, &bytes, &sizes);
         prop_assert_eq!(pair.server.messages(), expected);
     }
 }

@@ -4,7 +4,7 @@
 mod pair;
 
 use openline_proto::{Config, Deflate, Takeover};
-use pair::Pair;
+use pair::{Pair, payload};
 
 /// Inflates raw DEFLATE (RFC 1951) without checks of any kind.
 struct Inflater<'d> {
@@ -193,12 +193,7 @@ fn farthest(bits: u8, level: u8, takeover: Takeover) -> usize {
         pair.server.connection.send_binary(message).unwrap();
         let output = pair.server.take_output();
         assert_eq!(output[0], 0xc2);
-        let header = match output[1] {
-            126 => 4,
-            127 => 10,
-            _ => 2,
-        };
-        data.extend_from_slice(&output[header..]);
+        data.extend_from_slice(payload(&output));
         data.extend_from_slice(b"\x00\x00\xff\xff");
     }
     let mut inflater = Inflater {

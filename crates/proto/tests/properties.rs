@@ -35,15 +35,7 @@ fn server(config: &Config) -> Pair {
 fn hear(bytes: &[u8], sizes: &[usize]) -> (String, Vec<u8>) {
     let mut pair = server(&Config::default().max_message(100_000));
     let (now, end) = (pair.now, &mut pair.server);
-    let mut rest = bytes;
-    for size in sizes.iter().cycle() {
-        if rest.is_empty() {
-            break;
-        }
-        let (piece, later) = rest.split_at((*size).min(rest.len()));
-        end.input(now, piece);
-        rest = later;
-    }
+    end.input_in_pieces(now, bytes, sizes);
     (format!("{:?}", end.told), end.take_output())
 }
 
@@ -74,13 +66,7 @@ proptest! {
             expected.push(message);
         }
         let bytes = pair.client.take_output();
-        let mut rest = &bytes[..];
-        for size in sizes.iter().cycle() {
-            if rest.is_empty() { break }
-            let (piece, later) = rest.split_at((*size).min(rest.len()));
-            pair.server.input(pair.now, piece);
-            rest = later;
-        }
+        pair.server.input_in_pieces(pair.now, &bytes, &sizes);
         prop_assert_eq!(pair.server.messages(), expected);
     }
 

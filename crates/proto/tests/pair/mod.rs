@@ -76,6 +76,19 @@ impl End {
         }
     }
 
+    /// Shows it bytes in pieces of these sizes, over and over.
+    pub(crate) fn input_in_pieces(&mut self, now: Instant, bytes: &[u8], sizes: &[usize]) {
+        let mut rest = bytes;
+        for size in sizes.iter().cycle() {
+            if rest.is_empty() {
+                break;
+            }
+            let (piece, later) = rest.split_at((*size).min(rest.len()));
+            self.input(now, piece);
+            rest = later;
+        }
+    }
+
     fn timeout(&mut self, now: Instant) {
         if let Err(timeout) = self.connection.handle_timeout(now) {
             self.told.push(Told::Timeout(timeout));
@@ -195,6 +208,16 @@ fn end_stream(here: &mut End, there: &mut End, now: Instant) {
 )]
 pub(crate) fn start() -> Instant {
     Instant::now()
+}
+
+/// The payload of the one unmasked frame that `output` holds.
+pub(crate) fn payload(output: &[u8]) -> &[u8] {
+    let header = match output[1] {
+        126 => 4,
+        127 => 10,
+        _ => 2,
+    };
+    &output[header..]
 }
 
 /// A frame as the peer would send it, byte by byte from RFC 6455 §5.2; `first` is FIN, RSV and opcode.
