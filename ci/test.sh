@@ -68,6 +68,8 @@ dependencies() {
             --root "$tools/cargo-deny-$cargo_deny_version" --version "=$cargo_deny_version" cargo-deny
         rm -rf "$tools/build"
     fi
+    # It looks at the crates of every platform, of which a build has fetched only its own.
+    cargo fetch --quiet --locked
     "$deny" --offline --locked check bans licenses sources
     # The other languages' lock files name packages and their hashes, and no host.
     local found
