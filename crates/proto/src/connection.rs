@@ -4,13 +4,14 @@ use std::io::IoSlice;
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::broadcast::Broadcast;
 use crate::close::{CloseCode, Closed};
 use crate::config::Config;
 use crate::error::{ProtocolError, SendError, Timeout};
-use crate::frame::{Frame, Role};
+use crate::frame::Role;
 use crate::handshake::deflate::Agreed;
 use crate::inbound::{Inbound, Input};
-use crate::message::{Event, Message};
+use crate::message::{Event, Kind, Message};
 use crate::outbound::{MaskKey, Outbound};
 
 /// A WebSocket connection as a state machine: it does no I/O, reads no clock and makes no random numbers.
@@ -95,7 +96,34 @@ impl Connection {
         now: Instant,
         input: &mut Input<'b>,
     ) -> Result<Option<Event<'b>>, ProtocolError> {
-        match self.inbound.handle_input(now, input) {
+        let event = self.inbound.handle_input(now, input);
+        self.react(now, event)
+    }
+
+    /// The same, with messages told in pieces ([`Event::Piece`]), as they come and however long they are: nothing is kept
+    /// of them, so [`Config::max_message`], [`Config::max_fragments`] and [`Config::message_timeout`] do not count.
+    ///
+    /// Which of both to call may change between any two calls. A message that was begun whole goes on in pieces, with what
+    /// came before in the first one. Of a message that was begun in pieces, [`handle_input`](Self::handle_input) discards
+    /// what is left. Of a compressed message a piece has up to 16 KiB, however little it came from.
+    ///
+    /// # Errors
+    /// As [`handle_input`](Self::handle_input). Of a message that fails, pieces may have been told already.
+    pub fn handle_input_in_pieces<'b>(
+        &mut self,
+        now: Instant,
+        input: &mut Input<'b>,
+    ) -> Result<Option<Event<'b>>, ProtocolError> {
+        let event = self.inbound.handle_input_in_pieces(now, input);
+        self.react(now, event)
+    }
+
+    fn react<'b>(
+        &mut self,
+        now: Instant,
+        event: Result<Option<Event<'b>>, ProtocolError>,
+    ) -> Result<Option<Event<'b>>, ProtocolError> {
+        match event {
             Ok(Some(event)) => {
                 self.outbound.react(now, &event);
                 Ok(Some(event))
@@ -161,9 +189,19 @@ impl Connection {
         self.outbound.send_uncompressed(message)
     }
 
-    /// See [`Outbound::send_frame`].
-    pub fn send_frame(&mut self, frame: &Frame) -> Result<(), SendError> {
-        self.outbound.send_frame(frame)
+    /// See [`Outbound::send_broadcast`].
+    pub fn send_broadcast(&mut self, broadcast: &Broadcast) -> Result<(), SendError> {
+        self.outbound.send_broadcast(broadcast)
+    }
+
+    /// See [`Outbound::begin`].
+    pub fn begin(&mut self, kind: Kind, compress: bool) -> Result<(), SendError> {
+        self.outbound.begin(kind, compress)
+    }
+
+    /// See [`Outbound::send_piece`].
+    pub fn send_piece(&mut self, payload: &[u8], last: bool) -> Result<(), SendError> {
+        self.outbound.send_piece(payload, last)
     }
 
     /// See [`Outbound::ping`].
@@ -188,7 +226,7 @@ impl Connection {
     }
 
     /// See [`Outbound::queued`].
-    pub const fn queued(&self) -> usize {
+    pub fn queued(&self) -> usize {
         self.outbound.queued()
     }
 

@@ -117,6 +117,15 @@ pub enum SendError {
         /// [`Config::max_outbox`](crate::Config::max_outbox).
         limit: usize,
     },
+    /// A message is being sent in pieces: no other can be sent before its last piece (RFC 6455 §5.4).
+    #[error("a message is being sent in pieces: finish it before you send another (RFC 6455 §5.4)")]
+    Unfinished,
+    /// A piece of a message that was not begun.
+    #[error("there is no message to send a piece of: begin one first")]
+    NotBegun,
+    /// What was to be sent as text is not UTF-8.
+    #[error("text must be UTF-8, and this is not: send it as binary (RFC 6455 §8.1)")]
+    NotUtf8,
     /// A ping's, pong's or close's payload is too long.
     #[error("a control frame's payload has {length} bytes and at most {limit} fit (RFC 6455 §5.5)")]
     ControlTooLong {

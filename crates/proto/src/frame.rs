@@ -1,13 +1,8 @@
-//! Frames (RFC 6455 §5.2): opcodes, headers, and whole frames made once for many receivers.
+//! Frames (RFC 6455 §5.2): opcodes and headers.
 
-use std::sync::{Arc, OnceLock};
+use bytes::BufMut;
 
-use bytes::{BufMut, Bytes, BytesMut};
-
-use crate::deflate::compress::compress_alone;
 use crate::error::ProtocolError;
-use crate::handshake::deflate::MAX_WINDOW_BITS;
-use crate::message::Kind;
 
 /// Which end of the connection this is. Exhaustive: a connection has two ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -185,122 +180,6 @@ impl Header {
         if let Some(key) = self.mask {
             out.put_slice(&key);
         }
-    }
-}
-
-/// A whole message as an unmasked frame, encoded once and shared by all its receivers.
-///
-/// Cloning it copies no payload, and sending it from a server none of 4 KiB or more. Its compressed form is made when a
-/// connection first needs it, and shared like the plain one. Frames are equal if their messages are.
-///
-/// ```
-/// use openline_proto::Frame;
-///
-/// let frame = Frame::text("hello");
-/// assert_eq!(frame.as_bytes()[..], b"\x81\x05hello"[..]);
-/// ```
-#[derive(Clone, Debug)]
-pub struct Frame {
-    shared: Arc<Shared>,
-}
-
-#[derive(Debug)]
-struct Shared {
-    kind: Kind,
-    plain: Encoded,
-    /// Set once it was asked for; `None` in it if the message does not shrink.
-    compressed: OnceLock<Option<Encoded>>,
-}
-
-/// Header and payload, as a server sends them.
-#[derive(Debug)]
-pub(crate) struct Encoded {
-    pub(crate) bytes: Bytes,
-    pub(crate) compressed: bool,
-    /// The header's size.
-    header: u8,
-}
-
-impl Frame {
-    /// A text message.
-    pub fn text(text: &str) -> Self {
-        Self::new(Kind::Text, text.as_bytes())
-    }
-
-    /// A binary message.
-    pub fn binary(payload: &[u8]) -> Self {
-        Self::new(Kind::Binary, payload)
-    }
-
-    fn new(kind: Kind, payload: &[u8]) -> Self {
-        Self {
-            shared: Arc::new(Shared {
-                kind,
-                plain: Encoded::new(kind, false, payload),
-                compressed: OnceLock::new(),
-            }),
-        }
-    }
-
-    /// Header and payload, as a server sends them uncompressed.
-    pub fn as_bytes(&self) -> &Bytes {
-        &self.shared.plain.bytes
-    }
-
-    /// The message's bytes.
-    pub fn payload(&self) -> &[u8] {
-        self.shared.plain.payload()
-    }
-
-    /// Text or binary.
-    pub fn kind(&self) -> Kind {
-        self.shared.kind
-    }
-
-    pub(crate) fn plain(&self) -> &Encoded {
-        &self.shared.plain
-    }
-
-    /// The form for receivers with a window of 15 bits, if it is shorter. `level` counts for whoever asks first.
-    pub(crate) fn compressed(&self, level: u8) -> Option<&Encoded> {
-        let make = || {
-            let payload = compress_alone(level, MAX_WINDOW_BITS, self.payload())?;
-            Some(Encoded::new(self.kind(), true, &payload))
-        };
-        self.shared.compressed.get_or_init(make).as_ref()
-    }
-}
-
-impl PartialEq for Frame {
-    fn eq(&self, other: &Self) -> bool {
-        self.as_bytes() == other.as_bytes()
-    }
-}
-
-impl Eq for Frame {}
-
-impl Encoded {
-    fn new(kind: Kind, compressed: bool, payload: &[u8]) -> Self {
-        let header = Header {
-            fin: true,
-            opcode: kind.opcode(),
-            compressed,
-            mask: None,
-            length: payload.len() as u64,
-        };
-        let mut bytes = BytesMut::with_capacity(Header::MAX_SIZE + payload.len());
-        header.encode(&mut bytes);
-        let size = bytes.len();
-        bytes.put_slice(payload);
-        Self {
-            bytes: bytes.freeze(),
-            compressed,
-            header: size as u8,
-        }
-    }
-
-    pub(crate) fn payload(&self) -> &[u8] {
-        &self.bytes[usize::from(self.header)..]
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
+use crate::assembly::Assembly;
 use crate::close::CloseReason;
 use crate::config::Config;
 use crate::deflate::inflate::Decompressor;
@@ -13,10 +14,10 @@ use crate::error::{ProtocolError, Timeout};
 use crate::frame::{Header, MAX_CONTROL, Opcode, Role};
 use crate::handshake::deflate::Agreed;
 use crate::mask::mask;
-use crate::message::{Event, Kind, Payload, Text};
+use crate::message::{Event, Payload};
 use crate::outbound::Outbound;
 use crate::timers::{Due, Timers};
-use crate::utf8::{Utf8Bytes, Utf8Check};
+use crate::trace;
 
 /// Bytes from the network that a connection reads from. It unmasks them where they are.
 #[derive(Debug)]
@@ -40,7 +41,7 @@ impl<'b> Input<'b> {
         self.rest.is_empty()
     }
 
-    fn take(&mut self, count: usize) -> &'b mut [u8] {
+    pub(crate) fn take(&mut self, count: usize) -> &'b mut [u8] {
         let (taken, rest) = mem::take(&mut self.rest).split_at_mut(count);
         self.rest = rest;
         taken
@@ -61,13 +62,13 @@ pub struct Inbound {
     /// The peer's Close came, or the connection failed: what follows is discarded.
     over: bool,
     header: PartialHeader,
-    frame: Option<Frame>,
+    pub(crate) frame: Option<Frame>,
     control: Option<Box<Control>>,
-    message: Option<Box<Assembly>>,
+    pub(crate) message: Option<Box<Assembly>>,
     /// Present if compression was agreed on.
-    inflater: Option<Box<Decompressor>>,
+    pub(crate) inflater: Option<Box<Decompressor>>,
     timers: Timers,
-    config: Arc<Config>,
+    pub(crate) config: Arc<Config>,
 }
 
 /// The bytes of a header that is not yet whole.
@@ -79,32 +80,33 @@ struct PartialHeader {
 
 /// A frame whose payload is under way.
 #[derive(Debug)]
-struct Frame {
-    remaining: u64,
+pub(crate) struct Frame {
+    pub(crate) remaining: u64,
     key: Option<[u8; 4]>,
     /// How many bytes of the payload came, modulo four.
     phase: u8,
-    fin: bool,
+    pub(crate) fin: bool,
     control: bool,
 }
 
 /// A control frame that did not come in one piece.
 #[derive(Debug)]
-struct Control {
+pub(crate) struct Control {
     opcode: Opcode,
     length: u8,
     payload: [u8; MAX_CONTROL],
 }
 
-/// A message that did not come in one piece, or came compressed.
-#[derive(Debug)]
-struct Assembly {
-    kind: Kind,
-    compressed: bool,
-    utf8: Utf8Check,
-    fragments: u32,
-    started: Instant,
-    payload: Vec<u8>,
+impl Control {
+    const fn header(&self) -> Header {
+        Header {
+            fin: true,
+            opcode: self.opcode,
+            compressed: false,
+            mask: None,
+            length: self.length as u64,
+        }
+    }
 }
 
 impl Inbound {
@@ -135,6 +137,28 @@ impl Inbound {
         now: Instant,
         input: &mut Input<'b>,
     ) -> Result<Option<Event<'b>>, ProtocolError> {
+        self.handle(now, input, false)
+    }
+
+    /// The same, with messages told in pieces, as they come and however long they are:
+    /// [`Connection::handle_input_in_pieces`](crate::Connection::handle_input_in_pieces) tells how.
+    ///
+    /// # Errors
+    /// As [`handle_input`](Self::handle_input).
+    pub fn handle_input_in_pieces<'b>(
+        &mut self,
+        now: Instant,
+        input: &mut Input<'b>,
+    ) -> Result<Option<Event<'b>>, ProtocolError> {
+        self.handle(now, input, true)
+    }
+
+    fn handle<'b>(
+        &mut self,
+        now: Instant,
+        input: &mut Input<'b>,
+        in_pieces: bool,
+    ) -> Result<Option<Event<'b>>, ProtocolError> {
         if self.over {
             input.discard();
             return Ok(None);
@@ -142,9 +166,11 @@ impl Inbound {
         if !input.is_empty() {
             self.timers.received(now);
         }
-        let event = self.next_event(now, input);
+        let event = self.next_event(now, input, in_pieces);
         match &event {
-            Ok(Some(Event::Text(_) | Event::Binary(_))) => self.timers.message(now),
+            Ok(Some(Event::Text(_) | Event::Binary(_) | Event::Piece(_))) => {
+                self.timers.message(now);
+            }
             Ok(Some(Event::Close(_))) | Err(_) => self.stop(),
             _ => {}
         }
@@ -202,14 +228,18 @@ impl Inbound {
     }
 
     fn message_started(&self) -> Option<Instant> {
-        self.message.as_ref().map(|m| m.started)
+        self.message.as_ref().and_then(|message| message.started())
     }
 
     fn next_event<'b>(
         &mut self,
         now: Instant,
         input: &mut Input<'b>,
+        in_pieces: bool,
     ) -> Result<Option<Event<'b>>, ProtocolError> {
+        if let Some(event) = self.go_on_inflating(in_pieces)? {
+            return Ok(Some(event));
+        }
         while !input.is_empty() {
             let event = match self.frame.take() {
                 None => match self
@@ -220,10 +250,10 @@ impl Inbound {
                     Some(header) if header.opcode.is_control() => {
                         self.begin_control(header, input)?
                     }
-                    Some(header) => self.begin_data(now, header, input)?,
+                    Some(header) => self.begin_data(now, header, input, in_pieces)?,
                 },
                 Some(frame) if frame.control => self.go_on_control(frame, input)?,
-                Some(frame) => self.go_on_data(frame, input)?,
+                Some(frame) => self.go_on_data(frame, input, in_pieces)?,
             };
             if event.is_some() {
                 return Ok(event);
@@ -241,6 +271,7 @@ impl Inbound {
         if length <= input.len() {
             let payload = input.take(length);
             unmask(payload, header.mask, 0);
+            trace::received(&header, payload);
             return control_event(header.opcode, Payload::Lent(payload)).map(Some);
         }
         self.control = Some(Box::new(Control {
@@ -269,105 +300,12 @@ impl Inbound {
             return Ok(None);
         }
         let payload = &control.payload[..usize::from(control.length)];
+        trace::received(&control.header(), payload);
         control_event(
             control.opcode,
             Payload::Owned(Bytes::copy_from_slice(payload)),
         )
         .map(Some)
-    }
-
-    fn begin_data<'b>(
-        &mut self,
-        now: Instant,
-        header: Header,
-        input: &mut Input<'b>,
-    ) -> Result<Option<Event<'b>>, ProtocolError> {
-        let limits = self.config.limits();
-        let (compressed, so_far) = match &self.message {
-            Some(message) => (message.compressed, message.payload.len()),
-            None => (header.compressed, 0),
-        };
-        // Compared in 64 bits, before anything is reserved: the length is only the peer's claim. Of a compressed message it
-        // says nothing: that one is measured while it is inflated.
-        if !compressed && header.length > (limits.max_message - so_far) as u64 {
-            return Err(ProtocolError::MessageTooBig {
-                limit: limits.max_message,
-            });
-        }
-        match (&mut self.message, header.opcode) {
-            (None, Opcode::Continuation) => return Err(ProtocolError::UnexpectedContinuation),
-            (None, opcode) => {
-                let kind = if opcode == Opcode::Text {
-                    Kind::Text
-                } else {
-                    Kind::Binary
-                };
-                if header.fin && !compressed && header.length <= input.len() as u64 {
-                    let payload = input.take(header.length as usize);
-                    unmask(payload, header.mask, 0);
-                    return whole_message(kind, payload).map(Some);
-                }
-                self.message = Some(Box::new(Assembly::new(kind, compressed, now)));
-            }
-            (Some(message), Opcode::Continuation) => {
-                message.fragments += 1;
-                if message.fragments > limits.max_fragments {
-                    return Err(ProtocolError::TooManyFragments {
-                        limit: limits.max_fragments,
-                    });
-                }
-            }
-            (Some(_), _) => return Err(ProtocolError::UnfinishedMessage),
-        }
-        self.go_on_data(Frame::new(&header), input)
-    }
-
-    fn go_on_data<'b>(
-        &mut self,
-        mut frame: Frame,
-        input: &mut Input<'b>,
-    ) -> Result<Option<Event<'b>>, ProtocolError> {
-        let Some(message) = &mut self.message else {
-            return Ok(None);
-        };
-        // Of the message's last frame it is known how much comes; of the others, only that the limit holds.
-        let most = match frame.fin {
-            true => usize::try_from(frame.remaining).unwrap_or(usize::MAX),
-            false => self.config.limits().max_message - message.payload.len(),
-        };
-        let piece = frame.take(input);
-        let whole = frame.fin && frame.remaining == 0;
-        let start = message.payload.len();
-        let inflated = match &mut self.inflater {
-            Some(inflater) if message.compressed => {
-                let limit = self.config.limits().max_message;
-                let inflated = inflater.inflate(piece, &mut message.payload, limit);
-                match whole {
-                    true => inflated.and_then(|()| inflater.finish(&mut message.payload, limit)),
-                    false => inflated,
-                }
-            }
-            _ => {
-                reserve(&mut message.payload, piece.len(), most);
-                message.payload.extend_from_slice(piece);
-                Ok(())
-            }
-        };
-        if message.kind == Kind::Text {
-            message.utf8.feed(&message.payload[start..])?;
-        }
-        // Behind the check of what came out before it, so that the first violation is told however the bytes were cut.
-        inflated?;
-        if frame.remaining > 0 {
-            self.frame = Some(frame);
-        }
-        if !whole {
-            return Ok(None);
-        }
-        match self.message.take() {
-            Some(message) => message.finish().map(Some),
-            None => Ok(None),
-        }
     }
 }
 
@@ -398,7 +336,7 @@ impl PartialHeader {
 }
 
 impl Frame {
-    const fn new(header: &Header) -> Self {
+    pub(crate) const fn new(header: &Header) -> Self {
         Self {
             remaining: header.length,
             key: header.mask,
@@ -409,52 +347,21 @@ impl Frame {
     }
 
     /// The part of the payload that the input has, unmasked.
-    fn take<'b>(&mut self, input: &mut Input<'b>) -> &'b [u8] {
+    pub(crate) fn take<'b>(&mut self, input: &mut Input<'b>) -> &'b [u8] {
+        self.take_up_to(usize::MAX, input)
+    }
+
+    /// So much of it at most.
+    pub(crate) fn take_up_to<'b>(&mut self, most: usize, input: &mut Input<'b>) -> &'b [u8] {
         let count = usize::try_from(self.remaining)
             .unwrap_or(usize::MAX)
-            .min(input.len());
+            .min(input.len())
+            .min(most);
         let piece = input.take(count);
         unmask(piece, self.key, self.phase.into());
         self.phase = ((usize::from(self.phase) + count) % 4) as u8;
         self.remaining -= count as u64;
         piece
-    }
-}
-
-impl Assembly {
-    const fn new(kind: Kind, compressed: bool, now: Instant) -> Self {
-        Self {
-            kind,
-            compressed,
-            utf8: Utf8Check::new(),
-            fragments: 1,
-            started: now,
-            payload: Vec::new(),
-        }
-    }
-
-    fn finish(mut self) -> Result<Event<'static>, ProtocolError> {
-        if self.payload.capacity() - self.payload.len() > self.payload.len() / 8 {
-            self.payload.shrink_to_fit();
-        }
-        let payload = Bytes::from(self.payload);
-        match self.kind {
-            Kind::Text => {
-                self.utf8.finish()?;
-                Ok(Event::Text(Text::Owned(Utf8Bytes::try_from(payload)?)))
-            }
-            Kind::Binary => Ok(Event::Binary(Payload::Owned(payload))),
-        }
-    }
-}
-
-fn whole_message(kind: Kind, payload: &[u8]) -> Result<Event<'_>, ProtocolError> {
-    match kind {
-        Kind::Text => match simdutf8::basic::from_utf8(payload) {
-            Ok(text) => Ok(Event::Text(Text::Lent(text))),
-            Err(_) => Err(ProtocolError::InvalidUtf8),
-        },
-        Kind::Binary => Ok(Event::Binary(Payload::Lent(payload))),
     }
 }
 
@@ -466,17 +373,8 @@ fn control_event(opcode: Opcode, payload: Payload<'_>) -> Result<Event<'_>, Prot
     }
 }
 
-fn unmask(payload: &mut [u8], key: Option<[u8; 4]>, phase: usize) {
+pub(crate) fn unmask(payload: &mut [u8], key: Option<[u8; 4]>, phase: usize) {
     if let Some(key) = key {
         mask(payload, key, phase);
-    }
-}
-
-/// Makes room for `count` bytes: by doubling, but never for more than `most`, and never by a declared length alone.
-fn reserve(payload: &mut Vec<u8>, count: usize, most: usize) {
-    const FIRST_STEP: usize = 4096;
-    if payload.capacity() - payload.len() < count {
-        let step = payload.len().max(FIRST_STEP).min(most).max(count);
-        payload.reserve_exact(step);
     }
 }

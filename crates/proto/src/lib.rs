@@ -11,9 +11,13 @@
 //! What it keeps between two calls is what it must: at most 14 bytes of a header, and a message that did not come in
 //! one piece. An idle connection owns no heap memory.
 
+mod assembly;
+mod broadcast;
 mod close;
+mod closing;
 mod config;
 mod connection;
+mod control;
 mod deflate;
 mod error;
 mod frame;
@@ -24,16 +28,18 @@ mod message;
 mod outbound;
 mod outbox;
 mod timers;
+mod trace;
 mod utf8;
 
+pub use broadcast::Broadcast;
 pub use close::{CloseCode, CloseReason, Closed};
 pub use config::{Config, Limits, Timeouts};
 pub use connection::Connection;
 pub use deflate::{Deflate, Takeover};
 pub use error::{ProtocolError, SendError, Timeout};
-pub use frame::{Frame, Header, Opcode, Role};
+pub use frame::{Header, Opcode, Role};
 pub use inbound::{Inbound, Input};
 pub use mask::mask;
-pub use message::{Event, Kind, Message, Payload, Text};
+pub use message::{Event, Kind, Message, Payload, Piece, Text};
 pub use outbound::{MaskKey, Outbound};
 pub use utf8::{NotUtf8, Utf8Bytes};

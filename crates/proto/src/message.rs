@@ -164,6 +164,21 @@ impl Deref for Text<'_> {
     }
 }
 
+/// A piece of a message, however long that is: see
+/// [`Connection::handle_input_in_pieces`](crate::Connection::handle_input_in_pieces).
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Piece<'b> {
+    /// Of a text or a binary message. All pieces of a text together are UTF-8; a character may be cut between two.
+    pub kind: Kind,
+    /// What came of it; only the last piece may be empty.
+    pub payload: Payload<'b>,
+    /// The message begins with it.
+    pub first: bool,
+    /// The message ends with it.
+    pub last: bool,
+}
+
 /// What came from the peer.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -172,6 +187,8 @@ pub enum Event<'b> {
     Text(Text<'b>),
     /// A whole binary message.
     Binary(Payload<'b>),
+    /// A piece of a message, where messages are taken in pieces.
+    Piece(Piece<'b>),
     /// A ping; its pong is already queued.
     Ping(Payload<'b>),
     /// A pong.
@@ -181,7 +198,7 @@ pub enum Event<'b> {
 }
 
 impl Event<'_> {
-    /// The message, owned, if the event is one.
+    /// The message, owned, if the event is a whole one.
     pub fn into_message(self) -> Option<Message> {
         match self {
             Self::Text(text) => Some(Message::Text(text.into_owned())),

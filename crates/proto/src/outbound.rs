@@ -1,80 +1,55 @@
-//! The sending half of a connection: commands in, bytes out, and the whole closing handshake.
+//! The sending half of a connection: commands in, bytes out. Its closing handshake is in `closing`, pings and pongs are in
+//! `control`.
 
-use std::collections::VecDeque;
 use std::io::IoSlice;
 use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
 
-use crate::close::{CloseCode, CloseReason, Closed};
+use crate::broadcast::{Broadcast, Encoded};
+use crate::closing::Closing;
 use crate::config::Config;
+use crate::control::{KeepalivePing, Pongs};
 use crate::deflate::compress::Compressor;
-use crate::error::{ProtocolError, SendError, Timeout};
-use crate::frame::{Encoded, Frame, Header, MAX_CONTROL, Opcode, Role};
+use crate::error::SendError;
+use crate::frame::{Header, MAX_CONTROL, Opcode, Role};
 use crate::handshake::deflate::Agreed;
-use crate::message::{Event, Kind, Message};
+use crate::message::{Kind, Message};
 use crate::outbox::Outbox;
+use crate::trace;
+use crate::utf8::Utf8Check;
 
 /// Gives a fresh masking key, which no peer may foresee (RFC 6455 §10.3): take it from a strong source of randomness.
 pub type MaskKey = fn() -> [u8; 4];
 
-/// Pongs that may wait at once. A peer that pings faster than it reads gets the newest of the rest: §5.5.3 allows to
-/// answer only the latest ping, and a bound it must have.
-const MAX_PONGS: usize = 32;
-
 /// The sending half: the outbox and the state of the close.
 #[derive(Debug)]
 pub struct Outbound {
-    outbox: Outbox,
+    pub(crate) outbox: Outbox,
     /// `None` for a server, which never masks.
     mask_key: Option<MaskKey>,
-    /// Where in the stream the pongs end that wait to be sent.
-    pongs: VecDeque<u64>,
-    late_pong: Option<Box<[u8]>>,
-    ping: KeepalivePing,
+    /// Present while pongs wait to be sent.
+    pub(crate) pongs: Option<Box<Pongs>>,
+    pub(crate) ping: KeepalivePing,
     /// Since when the transport takes nothing.
-    blocked: Option<Instant>,
-    close: Option<Box<Closing>>,
+    pub(crate) blocked: Option<Instant>,
+    pub(crate) close: Option<Box<Closing>>,
+    /// The message that is sent in pieces.
+    pieces: Option<Box<Pieces>>,
     /// Present if compression was agreed on, until the Close frame.
-    compressor: Option<Box<Compressor>>,
-    config: Arc<Config>,
+    pub(crate) compressor: Option<Box<Compressor>>,
+    pub(crate) config: Arc<Config>,
 }
 
+/// A message that is sent in pieces.
 #[derive(Debug)]
-struct Closing {
-    record: Closed,
-    sent: bool,
-    received: bool,
-    /// Where in the stream our Close frame ends.
-    end: u64,
-    /// The peer, or time, broke the connection: there is no answer to wait for.
-    failed: bool,
-    /// The transport takes nothing more.
-    mute: bool,
-    /// The peer's stream has ended.
-    eof: bool,
-    /// Nothing can be sent or received any more.
-    dead: bool,
-    deadline: Instant,
-}
-
-/// What became of the last keepalive ping.
-#[derive(Debug)]
-enum KeepalivePing {
-    /// There was no room for it.
-    Refused,
-    /// It stands behind other bytes, and ends there in the stream.
-    Queued(u64),
-    /// The peer has it.
-    Left,
-}
-
-impl Closing {
-    /// Both Close frames stand; ours may still wait to leave.
-    const fn exchanged(&self) -> bool {
-        self.sent && self.received && !self.failed
-    }
+struct Pieces {
+    kind: Kind,
+    compressed: bool,
+    /// Its first frame is queued.
+    begun: bool,
+    utf8: Utf8Check,
 }
 
 impl Outbound {
@@ -82,11 +57,11 @@ impl Outbound {
         Self {
             outbox: Outbox::default(),
             mask_key,
-            pongs: VecDeque::new(),
-            late_pong: None,
+            pongs: None,
             ping: KeepalivePing::Left,
             blocked: None,
             close: None,
+            pieces: None,
             compressor: None,
             config,
         }
@@ -100,9 +75,10 @@ impl Outbound {
     /// Queues a message, compressed if that was agreed on; a long payload is not copied if it need not be masked.
     ///
     /// # Errors
-    /// [`SendError::Closing`], or [`SendError::Full`] when too much waits already.
+    /// [`SendError::Closing`]; [`SendError::Full`] when too much waits already; [`SendError::Unfinished`] while a message
+    /// is sent in pieces.
     pub fn send(&mut self, message: Message) -> Result<(), SendError> {
-        self.check_room()?;
+        self.check_message()?;
         let kind = message.kind();
         match self.compressed(message.as_bytes()) {
             Some(compressed) => self.push_owned(kind, true, compressed),
@@ -117,7 +93,7 @@ impl Outbound {
     /// # Errors
     /// As [`send`](Self::send).
     pub fn send_uncompressed(&mut self, message: Message) -> Result<(), SendError> {
-        self.check_room()?;
+        self.check_message()?;
         self.push_owned(message.kind(), false, message.into_bytes());
         Ok(())
     }
@@ -138,43 +114,99 @@ impl Outbound {
         self.send_slice(Kind::Binary, payload)
     }
 
-    /// Queues a frame that many connections share. A server copies nothing of a long one; a client must mask it, and
+    /// Queues a message that many connections are sent. A server copies nothing of a long one; a client must mask it, and
     /// copies it for that.
     ///
-    /// Where compression was agreed on, its compressed form is made once, by the first connection that needs it, and shared
-    /// as well. A connection that compresses with a window of less than 15 bits can't take it, and compresses for itself.
+    /// Where compression was agreed on, the compressed form is made once, by the first connection with a window of that
+    /// size that needs it, and shared as well.
     ///
     /// # Errors
     /// As [`send`](Self::send).
-    pub fn send_frame(&mut self, frame: &Frame) -> Result<(), SendError> {
-        self.check_room()?;
-        let Some(compressor) = &mut self.compressor else {
-            self.push_encoded(frame.kind(), frame.plain());
-            return Ok(());
-        };
-        if compressor.is_small(frame.payload()) {
-            self.push_encoded(frame.kind(), frame.plain());
-        } else if let Some(level) = compressor.shares() {
-            let encoded = match frame.compressed(level) {
-                Some(compressed) => {
-                    compressor.forget();
-                    compressed
+    pub fn send_broadcast(&mut self, broadcast: &Broadcast) -> Result<(), SendError> {
+        self.check_message()?;
+        let encoded = match &mut self.compressor {
+            Some(compressor) if !compressor.is_small(broadcast.payload()) => {
+                let (level, bits) = compressor.shares();
+                match broadcast.compressed(level, bits) {
+                    Some(compressed) => {
+                        compressor.forget();
+                        compressed
+                    }
+                    None => broadcast.plain(),
                 }
-                None => frame.plain(),
-            };
-            self.push_encoded(frame.kind(), encoded);
-        } else if let Some(compressed) = compressor.compress(frame.payload()) {
-            self.push_owned(frame.kind(), true, compressed);
-        } else {
-            self.push_encoded(frame.kind(), frame.plain());
+            }
+            _ => broadcast.plain(),
+        };
+        self.push_encoded(broadcast.kind(), encoded);
+        Ok(())
+    }
+
+    /// Begins a message that is sent in pieces (RFC 6455 §5.4), each by [`send_piece`](Self::send_piece); it is compressed
+    /// if that was agreed on and `compress` says so. Nothing is queued yet.
+    ///
+    /// Until its last piece no other message can be sent; pings, pongs and the Close frame go in between.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    pub fn begin(&mut self, kind: Kind, compress: bool) -> Result<(), SendError> {
+        self.check_message()?;
+        self.pieces = Some(Box::new(Pieces {
+            kind,
+            compressed: compress && self.compressor.is_some(),
+            begun: false,
+            utf8: Utf8Check::new(),
+        }));
+        Ok(())
+    }
+
+    /// Queues a piece of the message that was begun: a frame. An empty one that is not the last is none.
+    ///
+    /// A character of text may be cut between pieces.
+    ///
+    /// # Errors
+    /// [`SendError::NotBegun`]; [`SendError::NotUtf8`] for text that is not UTF-8, of which nothing was queued;
+    /// [`SendError::Closing`] and [`SendError::Full`].
+    pub fn send_piece(&mut self, payload: &[u8], last: bool) -> Result<(), SendError> {
+        self.check_room()?;
+        let Some(mut pieces) = self.pieces.take() else {
+            return Err(SendError::NotBegun);
+        };
+        if let Err(error) = pieces.check(payload, last) {
+            self.pieces = Some(pieces);
+            return Err(error);
+        }
+        if payload.is_empty() && !last {
+            self.pieces = Some(pieces);
+            return Ok(());
+        }
+        let opcode = match pieces.begun {
+            true => Opcode::Continuation,
+            false => pieces.kind.opcode(),
+        };
+        let rsv1 = pieces.compressed && !pieces.begun;
+        match &mut self.compressor {
+            Some(compressor) if pieces.compressed => {
+                let compressed = compressor.compress_piece(payload, last);
+                self.push(opcode, last, rsv1, &compressed);
+            }
+            _ => self.push(opcode, last, rsv1, payload),
+        }
+        if !last {
+            pieces.begun = true;
+            self.pieces = Some(pieces);
         }
         Ok(())
+    }
+
+    /// Whether a message was begun and its last piece not sent.
+    pub const fn is_mid_message(&self) -> bool {
+        self.pieces.is_some()
     }
 
     /// Queues a ping of at most 125 bytes.
     ///
     /// # Errors
-    /// As [`send`](Self::send), and [`SendError::ControlTooLong`].
+    /// [`SendError::Closing`], [`SendError::Full`], [`SendError::ControlTooLong`].
     pub fn ping(&mut self, payload: &[u8]) -> Result<(), SendError> {
         self.check_room()?;
         if payload.len() > MAX_CONTROL {
@@ -183,134 +215,14 @@ impl Outbound {
                 limit: MAX_CONTROL,
             });
         }
-        self.push(Opcode::Ping, false, payload);
+        self.push(Opcode::Ping, true, false, payload);
         Ok(())
-    }
-
-    /// Begins the closing handshake: queues the Close frame, behind what waits already.
-    ///
-    /// # Errors
-    /// [`SendError::Closing`] if it has begun; [`SendError::InvalidCloseCode`]; [`SendError::ControlTooLong`] for a
-    /// reason of more than 123 bytes.
-    pub fn close(&mut self, now: Instant, code: CloseCode, reason: &str) -> Result<(), SendError> {
-        if self.close.is_some() {
-            return Err(SendError::Closing);
-        }
-        let reason = CloseReason::new(code, reason)?;
-        self.begin_close(now, false);
-        self.send_close(Some(reason));
-        Ok(())
-    }
-
-    /// Does what an event of the receiving half calls for: answers a ping, or the peer's Close.
-    pub fn react(&mut self, now: Instant, event: &Event<'_>) {
-        match event {
-            Event::Ping(payload) if self.close.is_none() => self.pong(payload),
-            Event::Close(reason) => self.peer_closed(now, reason.clone()),
-            _ => {}
-        }
-    }
-
-    /// Queues a keepalive ping; the compressor of an idle connection is given back.
-    pub(crate) fn keepalive(&mut self) {
-        let waits = !self.outbox.is_empty();
-        self.ping = match self.ping(b"") {
-            Ok(()) if waits => KeepalivePing::Queued(self.outbox.end()),
-            Ok(()) => KeepalivePing::Left,
-            Err(_) => KeepalivePing::Refused,
-        };
-        if let Some(compressor) = &mut self.compressor {
-            compressor.idle();
-        }
-    }
-
-    /// Whether the peer has had the keepalive ping for the whole wait. One that had to queue is waited for anew once it
-    /// has left.
-    pub(crate) fn pong_is_due(&mut self) -> bool {
-        match self.ping {
-            // The close has a deadline of its own.
-            _ if self.close.is_some() => {}
-            KeepalivePing::Left => return true,
-            KeepalivePing::Refused => self.keepalive(),
-            KeepalivePing::Queued(end) if self.outbox.sent() >= end => {
-                self.ping = KeepalivePing::Left;
-            }
-            KeepalivePing::Queued(_) => {}
-        }
-        false
-    }
-
-    /// Fails the connection because a deadline passed.
-    pub(crate) fn fail_by(&mut self, now: Instant, timeout: Timeout) {
-        self.fail_with(now, timeout.close_code(), &timeout.to_string());
-    }
-
-    /// Fails the connection (§7.1.7): says why in a Close frame, unless one was sent already.
-    pub fn fail(&mut self, now: Instant, error: &ProtocolError) {
-        self.fail_with(now, error.close_code(), &error.to_string());
-    }
-
-    /// The peer will send nothing more. Without its Close frame the connection is lost; behind it, what waits may still
-    /// be sent.
-    pub fn handle_eof(&mut self, now: Instant) {
-        let waits = !self.outbox.is_empty();
-        let close = self.begin_close(now, true);
-        close.eof = true;
-        if !(close.exchanged() && waits) {
-            self.die();
-        }
-    }
-
-    /// The transport takes nothing more: what waits is dropped. The peer may still be heard, and its Close frame may tell
-    /// why.
-    pub fn handle_write_error(&mut self, now: Instant) {
-        self.outbox.clear();
-        let close = self.begin_close(now, true);
-        close.mute = true;
-        if close.received || close.eof {
-            self.die();
-        }
     }
 
     /// The transport can take nothing now, though bytes wait.
     pub fn handle_blocked(&mut self, now: Instant) {
         self.blocked.get_or_insert(now);
-    }
-
-    /// Takes note of the time.
-    ///
-    /// # Errors
-    /// [`Timeout::Close`] when the close took too long, [`Timeout::Write`] when the peer reads nothing: the connection
-    /// is over.
-    pub fn handle_timeout(&mut self, now: Instant) -> Result<(), Timeout> {
-        if self
-            .write_deadline()
-            .is_some_and(|deadline| deadline <= now)
-        {
-            self.begin_close(now, false);
-            self.die();
-            return Err(Timeout::Write);
-        }
-        match &self.close {
-            Some(close) if !close.dead && close.deadline <= now => {
-                // A client that has both Close frames only waited for the server to end the TCP connection, and a
-                // failure was told when it was found.
-                let told = close.record.clean || close.failed || close.mute;
-                self.die();
-                if told { Ok(()) } else { Err(Timeout::Close) }
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// When [`handle_timeout`](Self::handle_timeout) must be called.
-    #[must_use]
-    pub fn poll_timeout(&self) -> Option<Instant> {
-        match &self.close {
-            Some(close) if close.dead => None,
-            Some(close) => Some(close.deadline),
-            None => self.write_deadline(),
-        }
+        self.outbox.settle();
     }
 
     /// Fills `slices` with what waits to be sent, oldest first; returns how many it filled.
@@ -327,14 +239,8 @@ impl Outbound {
         let sent = self.outbox.sent();
         if let Some(close) = &mut self.close {
             close.record.clean = close.exchanged() && sent >= close.end;
-        } else if self.pongs.front().is_some_and(|end| *end <= sent) {
-            self.pongs.retain(|end| *end > sent);
-            if self.pongs.is_empty() {
-                self.pongs = VecDeque::new();
-            }
-            if let Some(payload) = self.late_pong.take() {
-                self.pong(&payload);
-            }
+        } else if self.pongs.is_some() {
+            self.pongs_left(sent);
         }
     }
 
@@ -344,51 +250,14 @@ impl Outbound {
     }
 
     /// How many bytes wait to be sent.
-    pub const fn queued(&self) -> usize {
+    pub fn queued(&self) -> usize {
         self.outbox.len()
     }
 
     /// Whether a message would be refused with [`SendError::Full`].
     pub fn is_full(&self) -> bool {
-        !self.outbox.is_empty() && self.outbox.len() >= self.config.limits().max_outbox
-    }
-
-    /// Whether a Close frame was sent or received, or the connection failed.
-    pub const fn is_closing(&self) -> bool {
-        self.close.is_some()
-    }
-
-    /// Whether the transport's sending side should be shut down now: all was sent, and it is ours to end the connection
-    /// (§7.1.1: the server's; after a failure, whoever found it).
-    pub fn wants_shutdown(&self) -> bool {
-        let ours = |close: &Closing| {
-            close.failed || close.dead || (close.exchanged() && self.role() == Role::Server)
-        };
-        self.close.as_deref().is_some_and(ours) && self.outbox.is_empty()
-    }
-
-    /// Whether nothing is left to do: the transport may be dropped.
-    pub fn is_done(&self) -> bool {
-        let over = |close: &Closing| {
-            let ours = close.eof || self.role() == Role::Server;
-            close.dead || (close.exchanged() && ours && self.outbox.is_empty())
-        };
-        self.close.as_deref().is_some_and(over)
-    }
-
-    /// Whether the peer's Close frame came.
-    pub fn peer_has_closed(&self) -> bool {
-        self.close.as_ref().is_some_and(|close| close.received)
-    }
-
-    /// Whether the connection is over for good: nothing more will be sent or received.
-    pub fn is_dead(&self) -> bool {
-        self.close.as_ref().is_some_and(|close| close.dead)
-    }
-
-    /// The record of the close, as far as it got; `None` while the connection is open.
-    pub fn closed(&self) -> Option<&Closed> {
-        self.close.as_ref().map(|close| &close.record)
+        let queued = self.outbox.len();
+        queued > 0 && queued >= self.config.limits().max_outbox
     }
 
     /// Which end this is.
@@ -401,10 +270,10 @@ impl Outbound {
     }
 
     fn send_slice(&mut self, kind: Kind, payload: &[u8]) -> Result<(), SendError> {
-        self.check_room()?;
+        self.check_message()?;
         match self.compressed(payload) {
             Some(compressed) => self.push_owned(kind, true, compressed),
-            None => self.push(kind.opcode(), false, payload),
+            None => self.push(kind.opcode(), true, false, payload),
         }
         Ok(())
     }
@@ -413,28 +282,43 @@ impl Outbound {
         self.compressor.as_mut()?.compress(payload)
     }
 
-    fn write_deadline(&self) -> Option<Instant> {
-        let since = self.blocked.filter(|_| self.close.is_none())?;
-        Some(since + self.config.timeouts().write)
-    }
-
     fn check_room(&self) -> Result<(), SendError> {
-        let (queued, limit) = (self.outbox.len(), self.config.limits().max_outbox);
         if self.close.is_some() {
             Err(SendError::Closing)
         } else if self.is_full() {
-            Err(SendError::Full { queued, limit })
+            Err(SendError::Full {
+                queued: self.outbox.len(),
+                limit: self.config.limits().max_outbox,
+            })
         } else {
             Ok(())
         }
     }
 
+    fn check_message(&self) -> Result<(), SendError> {
+        self.check_room()?;
+        match self.pieces {
+            Some(_) => Err(SendError::Unfinished),
+            None => Ok(()),
+        }
+    }
+
     /// A frame that many connections share, in one of its forms.
     fn push_encoded(&mut self, kind: Kind, frame: &Encoded) {
-        match self.mask_key {
-            Some(_) => self.push(kind.opcode(), frame.compressed, frame.payload()),
-            None if frame.bytes.len() >= Outbox::SHARE => self.outbox.share(frame.bytes.clone()),
-            None => self.outbox.push(|out| out.extend_from_slice(&frame.bytes)),
+        if self.mask_key.is_some() {
+            return self.push(kind.opcode(), true, frame.compressed, frame.payload());
+        }
+        trace::sent(
+            kind.opcode(),
+            true,
+            frame.compressed,
+            frame.payload().len(),
+            frame.payload(),
+        );
+        if frame.bytes.len() >= Outbox::SHARE {
+            self.outbox.share(frame.bytes.clone());
+        } else {
+            self.outbox.push(|out| out.extend_from_slice(&frame.bytes));
         }
     }
 
@@ -446,26 +330,26 @@ impl Outbound {
         payload: impl AsRef<[u8]> + Into<Bytes>,
     ) {
         let length = payload.as_ref().len();
-        match self.mask_key {
-            None if length >= Outbox::SHARE => {
-                let header = Header {
-                    fin: true,
-                    opcode: kind.opcode(),
-                    compressed,
-                    mask: None,
-                    length: length as u64,
-                };
-                self.outbox.push(|out| header.encode(out));
-                self.outbox.share(payload.into());
-            }
-            _ => self.push(kind.opcode(), compressed, payload.as_ref()),
+        if self.mask_key.is_some() || length < Outbox::SHARE {
+            return self.push(kind.opcode(), true, compressed, payload.as_ref());
         }
-    }
-
-    fn push(&mut self, opcode: Opcode, compressed: bool, payload: &[u8]) {
-        let mask = self.mask_key.map(|key| key());
         let header = Header {
             fin: true,
+            opcode: kind.opcode(),
+            compressed,
+            mask: None,
+            length: length as u64,
+        };
+        trace::sent(header.opcode, true, compressed, length, payload.as_ref());
+        self.outbox.push(|out| header.encode(out));
+        self.outbox.share(payload.into());
+    }
+
+    pub(crate) fn push(&mut self, opcode: Opcode, fin: bool, compressed: bool, payload: &[u8]) {
+        trace::sent(opcode, fin, compressed, payload.len(), payload);
+        let mask = self.mask_key.map(|key| key());
+        let header = Header {
+            fin,
             opcode,
             compressed,
             mask,
@@ -481,91 +365,19 @@ impl Outbound {
             }
         });
     }
+}
 
-    fn pong(&mut self, payload: &[u8]) {
-        if self.pongs.len() < MAX_PONGS {
-            self.push(Opcode::Pong, false, payload);
-            self.pongs.push_back(self.outbox.end());
-        } else {
-            self.late_pong = Some(payload.into());
+impl Pieces {
+    /// Text is looked at before any of it is queued; what is refused leaves no trace.
+    fn check(&mut self, payload: &[u8], last: bool) -> Result<(), SendError> {
+        if self.kind == Kind::Text {
+            let mut utf8 = self.utf8;
+            utf8.feed(payload).map_err(|_| SendError::NotUtf8)?;
+            if last {
+                utf8.finish().map_err(|_| SendError::NotUtf8)?;
+            }
+            self.utf8 = utf8;
         }
-    }
-
-    fn peer_closed(&mut self, now: Instant, reason: Option<CloseReason>) {
-        let close = self.begin_close(now, true);
-        close.received = true;
-        close.record.received = reason.clone();
-        let (mute, sent, end, failed) = (close.mute, close.sent, close.end, close.failed);
-        if mute {
-            self.die();
-        } else if !sent {
-            // §5.5.1: the answer "typically echos the status code it received".
-            self.send_close(reason.map(|reason| CloseReason {
-                reason: Default::default(),
-                ..reason
-            }));
-        } else if !failed && self.outbox.sent() >= end {
-            self.begin_close(now, true).record.clean = true;
-        }
-    }
-
-    fn fail_with(&mut self, now: Instant, code: CloseCode, why: &str) {
-        let close = self.begin_close(now, false);
-        close.failed = true;
-        if !close.sent {
-            let end = why.floor_char_boundary(CloseReason::MAX_REASON);
-            self.send_close(Some(CloseReason {
-                code,
-                reason: why[..end].into(),
-            }));
-        }
-    }
-
-    /// The state of the close, which begins now if it has not.
-    fn begin_close(&mut self, now: Instant, by_peer: bool) -> &mut Closing {
-        let deadline = now + self.config.timeouts().close;
-        // No pong follows a Close frame.
-        self.late_pong = None;
-        self.close.get_or_insert_with(|| {
-            Box::new(Closing {
-                record: Closed {
-                    by_peer,
-                    ..Closed::default()
-                },
-                sent: false,
-                received: false,
-                end: 0,
-                failed: false,
-                mute: false,
-                eof: false,
-                dead: false,
-                deadline,
-            })
-        })
-    }
-
-    /// Nothing more will come or go: give back what was kept for it.
-    fn die(&mut self) {
-        self.outbox.clear();
-        self.compressor = None;
-        if let Some(close) = &mut self.close {
-            close.dead = true;
-        }
-    }
-
-    fn send_close(&mut self, reason: Option<CloseReason>) {
-        let payload = reason
-            .as_ref()
-            .map(CloseReason::payload)
-            .unwrap_or_default();
-        self.push(Opcode::Close, false, &payload);
-        // Nothing can follow.
-        self.compressor = None;
-        let end = self.outbox.end();
-        if let Some(close) = &mut self.close {
-            close.sent = true;
-            close.end = end;
-            close.record.sent = reason;
-        }
+        Ok(())
     }
 }

@@ -6,7 +6,7 @@ use std::io::IoSlice;
 use std::sync::Arc;
 use std::time::Duration;
 
-use openline_proto::{CloseCode, Config, Connection, Event, Frame, Input};
+use openline_proto::{Broadcast, CloseCode, Config, Connection, Event, Input};
 use pair::{End, Pair, frame};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -133,7 +133,7 @@ fn act(end: &mut End, now: &mut std::time::Instant, step: Step) {
             let _ = connection.handle_timeout(*now);
         }
         Step::Send(payload) => drop(connection.send_binary(&payload)),
-        Step::Share(size) => drop(connection.send_frame(&Frame::binary(&vec![0; size]))),
+        Step::Share(size) => drop(connection.send_broadcast(&Broadcast::binary(&vec![0; size]))),
         Step::Ping(size) => drop(connection.ping(&vec![0; size])),
         Step::Close(code, reason) => drop(connection.close(*now, CloseCode(code), &reason)),
         Step::Write(count) => {

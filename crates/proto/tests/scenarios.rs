@@ -5,7 +5,7 @@ mod pair;
 use std::time::Duration;
 
 use openline_proto::{
-    CloseCode, CloseReason, Config, Frame, Message, ProtocolError, SendError, Timeout,
+    Broadcast, CloseCode, CloseReason, Config, Message, ProtocolError, SendError, Timeout,
 };
 use pair::{Pair, Told, frame};
 
@@ -32,11 +32,11 @@ fn messages_of_every_length_form_go_both_ways() {
         pair.server.connection.send(message.clone()).unwrap();
         pair.server
             .connection
-            .send_frame(&Frame::binary(message.as_bytes()))
+            .send_broadcast(&Broadcast::binary(message.as_bytes()))
             .unwrap();
         pair.client
             .connection
-            .send_frame(&Frame::binary(message.as_bytes()))
+            .send_broadcast(&Broadcast::binary(message.as_bytes()))
             .unwrap();
         pair.settle();
         assert_eq!(
@@ -362,7 +362,7 @@ fn the_outbox_is_bounded_and_says_so() {
         })
     );
     assert_eq!(
-        server.send_frame(&Frame::text("x")),
+        server.send_broadcast(&Broadcast::text("x")),
         Err(SendError::Full {
             queued: 100,
             limit: 100

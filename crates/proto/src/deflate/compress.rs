@@ -7,14 +7,14 @@ use zlib_rs::{Deflate as Zlib, DeflateConfig, DeflateFlush};
 
 use super::{Deflate, Takeover};
 use crate::frame::Role;
-use crate::handshake::deflate::{Agreed, MAX_WINDOW_BITS};
+use crate::handshake::deflate::Agreed;
 
 /// What a sync flush ends with, and what §7.2.1 takes off the message: the receiver puts it back.
 pub(super) const TAIL: [u8; 4] = [0x00, 0x00, 0xff, 0xff];
 
 /// The least window of zlib's. Its matches never go further back than the window less 262 bytes, so what it makes with 2^9
 /// fits a receiver's 2^8: that is how an 8-bit window is served.
-pub(super) const LEAST_BITS: u8 = 9;
+pub(crate) const LEAST_BITS: u8 = 9;
 
 /// Symbols that zlib gathers before it writes a block: 2^(level + 6). Less than its default 8 saves 98 KiB of each compressor;
 /// short messages come out the same, long ones longer by less than a hundredth.
@@ -80,13 +80,32 @@ impl Compressor {
         payload.is_empty() || payload.len() < self.settings.threshold
     }
 
-    /// Whether the peer reads messages that were compressed once for many receivers, and at which level to make them.
-    pub(crate) const fn shares(&self) -> Option<u8> {
-        if self.bits == MAX_WINDOW_BITS {
-            Some(self.settings.level)
-        } else {
-            None
+    /// The compressed form of a piece of a message, of which every piece goes through here, in order.
+    ///
+    /// Each piece is flushed, so that the peer can read it when it has it; the flush's tail stays where it is but at the
+    /// message's end (RFC 7692 §7.2.1).
+    pub(crate) fn compress_piece(&mut self, payload: &[u8], last: bool) -> Vec<u8> {
+        let context = self
+            .context
+            .get_or_insert_with(|| Lent::new(self.settings.level, self.bits));
+        // Behind a flush, nothing and a further flush is an empty block: its header, and the tail that is taken off.
+        let mut compressed = match payload.is_empty() {
+            true => [&[0][..], &TAIL].concat(),
+            false => context.flush(payload).unwrap_or_default(),
+        };
+        if last {
+            take_tail_off(&mut compressed);
+            if !self.keeps_context {
+                self.context = None;
+            }
         }
+        self.busy = true;
+        compressed
+    }
+
+    /// For messages that are compressed once for many receivers: at which level, and with which window.
+    pub(crate) const fn shares(&self) -> (u8, u8) {
+        (self.settings.level, self.bits)
     }
 
     /// The peer is sent a message that this compressor did not make: what came before lies further back in the peer's window
@@ -155,8 +174,14 @@ impl Lent {
         }
     }
 
-    /// `None` if zlib fails, which it has no reason to: no input is wrong.
     fn compress(&mut self, payload: &[u8]) -> Option<Vec<u8>> {
+        let mut compressed = self.flush(payload)?;
+        take_tail_off(&mut compressed);
+        Some(compressed)
+    }
+
+    /// Compresses what is not empty, and flushes. `None` if zlib fails, which it has no reason to: no input is wrong.
+    fn flush(&mut self, payload: &[u8]) -> Option<Vec<u8>> {
         let zlib = self.zlib.as_mut()?;
         let (start_in, start_out) = (zlib.total_in(), zlib.total_out());
         let mut out = vec![0; payload.len() / 2 + 64];
@@ -180,10 +205,14 @@ impl Lent {
                 out.resize(out.len() * 2, 0);
             }
         }
-        if out.ends_with(&TAIL) {
-            out.truncate(out.len() - TAIL.len());
-        }
         Some(out)
+    }
+}
+
+/// §7.2.1: a message goes without the tail of its last flush.
+fn take_tail_off(message: &mut Vec<u8>) {
+    if message.ends_with(&TAIL) {
+        message.truncate(message.len() - TAIL.len());
     }
 }
 

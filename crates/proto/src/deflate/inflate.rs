@@ -54,42 +54,54 @@ impl Decompressor {
         out: &mut Vec<u8>,
         limit: usize,
     ) -> Result<(), ProtocolError> {
-        if piece.is_empty() {
-            return Ok(());
-        }
-        self.begun = true;
         let mut rest = piece;
         loop {
-            let zlib = self.zlib.get_or_insert_with(|| Zlib::new(false, self.bits));
-            let (before_in, before_out) = (zlib.total_in(), zlib.total_out());
-            let start = out.len();
-            let step = make_room(out, rest.len(), limit);
-            let status = zlib.decompress(rest, &mut out[start..], InflateFlush::NoFlush);
-            let consumed = (zlib.total_in() - before_in) as usize;
-            let produced = (zlib.total_out() - before_out) as usize;
-            out.truncate(start + produced);
+            let room = next_step(out, rest.len(), limit);
+            let (consumed, more) = self.inflate_some(rest, out, room)?;
             if out.len() > limit {
                 return Err(ProtocolError::MessageTooBig { limit });
             }
             rest = &rest[consumed..];
+            if !more {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Inflates a piece of a message until `room` bytes came out of it. Tells how much it consumed, and whether more may
+    /// come out of the rest, which may be empty; if not, all was consumed.
+    pub(crate) fn inflate_some(
+        &mut self,
+        piece: &[u8],
+        out: &mut Vec<u8>,
+        room: usize,
+    ) -> Result<(usize, bool), ProtocolError> {
+        self.begun |= !piece.is_empty();
+        let end = out.len() + room;
+        let mut rest = piece;
+        loop {
+            if rest.is_empty() && self.zlib.is_none() {
+                return Ok((piece.len(), false));
+            }
+            let zlib = self.zlib.get_or_insert_with(|| Zlib::new(false, self.bits));
+            let (before_in, before_out) = (zlib.total_in(), zlib.total_out());
+            let start = out.len();
+            out.resize(end, 0);
+            let status = zlib.decompress(rest, &mut out[start..], InflateFlush::NoFlush);
+            rest = &rest[(zlib.total_in() - before_in) as usize..];
+            out.truncate(start + (zlib.total_out() - before_out) as usize);
+            let full = out.len() == end;
             match status {
                 Err(_) => return Err(ProtocolError::InvalidDeflate),
                 // §7.2.3.4: a sender may end its stream within a message; what follows is a stream of its own.
-                Ok(Status::StreamEnd) => {
-                    self.zlib = None;
-                    if rest.is_empty() {
-                        return Ok(());
-                    }
-                }
+                Ok(Status::StreamEnd) => self.zlib = None,
                 // Room that is left over means that nothing more is to come out of what went in.
-                Ok(_) if produced < step => {
-                    return if rest.is_empty() {
-                        Ok(())
-                    } else {
-                        Err(ProtocolError::InvalidDeflate)
-                    };
-                }
+                Ok(_) if !full && !rest.is_empty() => return Err(ProtocolError::InvalidDeflate),
+                Ok(_) if !full => return Ok((piece.len(), false)),
                 Ok(_) => {}
+            }
+            if full {
+                return Ok((piece.len() - rest.len(), true));
             }
         }
     }
@@ -114,8 +126,9 @@ impl Decompressor {
     }
 }
 
-/// Appends room to `out`: never by much more than the input can fill, and by one byte past the limit at most.
-fn make_room(out: &mut Vec<u8>, input: usize, limit: usize) -> usize {
+/// How much to inflate next, with room made for it: never by much more than the input can fill, and by one byte past the
+/// limit at most.
+fn next_step(out: &mut Vec<u8>, input: usize, limit: usize) -> usize {
     let room = limit.saturating_add(1) - out.len();
     let step = (input.saturating_mul(3))
         .clamp(LEAST_STEP, MOST_STEP)
@@ -124,7 +137,6 @@ fn make_room(out: &mut Vec<u8>, input: usize, limit: usize) -> usize {
         // Doubling, so that what is there is not copied with each step.
         out.reserve_exact(step.max(out.len()).min(room));
     }
-    out.resize(out.len() + step, 0);
     step
 }
 
