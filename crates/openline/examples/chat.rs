@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use openline::{Error, Frame, Receiver, Sender, Server, WebSocket};
+use openline::{Broadcast, Error, Receiver, Sender, Server, WebSocket};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
@@ -14,10 +14,10 @@ const MAX_BEHIND: usize = 64;
 
 /// Who is in the room, by number, and where to put what each of them is to hear.
 #[derive(Clone, Default)]
-struct Room(Arc<Mutex<HashMap<u64, mpsc::Sender<Frame>>>>);
+struct Room(Arc<Mutex<HashMap<u64, mpsc::Sender<Broadcast>>>>);
 
 impl Room {
-    fn enter(&self) -> (u64, mpsc::Receiver<Frame>) {
+    fn enter(&self) -> (u64, mpsc::Receiver<Broadcast>) {
         let (say, hear) = mpsc::channel(MAX_BEHIND);
         let mut people = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let number = people.keys().max().map_or(1, |last| last + 1);
@@ -32,12 +32,12 @@ impl Room {
             .remove(&number);
     }
 
-    /// Says it to all: the frame is made once. One who is too far behind misses it, and holds up nobody.
+    /// Says it to all: the message is made once. One who is too far behind misses it, and holds up nobody.
     fn say(&self, text: &str) {
-        let frame = Frame::text(text);
+        let news = Broadcast::text(text);
         let people = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         for person in people.values() {
-            let _ = person.try_send(frame.clone());
+            let _ = person.try_send(news.clone());
         }
     }
 }
@@ -82,9 +82,9 @@ async fn read(room: &Room, number: u64, mut receiver: Receiver) -> Result<(), Er
 }
 
 /// Writes what is to be heard, until the visitor leaves. An error ends it; the reader is told of it as well.
-async fn write(mut sender: Sender, mut hear: mpsc::Receiver<Frame>) {
-    while let Some(frame) = hear.recv().await {
-        if sender.feed_frame(&frame).is_err() || sender.flush().await.is_err() {
+async fn write(mut sender: Sender, mut hear: mpsc::Receiver<Broadcast>) {
+    while let Some(news) = hear.recv().await {
+        if sender.feed(&news).is_err() || sender.flush().await.is_err() {
             return;
         }
     }

@@ -1,7 +1,7 @@
 //! An echo server: `cargo run --release -p openline --example echo -- 127.0.0.1:9001`. With `--deflate` in front of the address
 //! it compresses for clients that can read it.
 
-use openline::{Acceptor, Config, Deflate, Error, WebSocket};
+use openline::{Acceptor, Config, Deflate, Error, Server, WebSocket};
 use tokio::net::TcpListener;
 
 #[tokio::main(flavor = "current_thread")]
@@ -14,23 +14,21 @@ async fn main() -> std::io::Result<()> {
         .max_message(64 << 20)
         .max_fragments(1 << 17)
         .deflate(deflate.then(|| Deflate::default().threshold(0)));
-    let acceptor = Acceptor::default().config(config);
     let listener = TcpListener::bind(&address).await?;
-    loop {
-        let (stream, _) = listener.accept().await?;
-        let acceptor = acceptor.clone();
-        tokio::spawn(async move {
-            // Errors end this connection only; the peer was told of them by a Close frame.
-            if let Ok(ws) = acceptor.accept(stream).await {
-                let _ = echo(ws).await;
-            }
-        });
-    }
+    let ctrl_c = async { _ = tokio::signal::ctrl_c().await };
+    Server::default()
+        .acceptor(Acceptor::default().config(config))
+        .max_connections(100_000)
+        .run(listener, ctrl_c, |ws, _| echo(ws))
+        .await;
+    Ok(())
 }
 
+/// Messages are lent, not copied; errors end this connection only, and the peer was told of them by a Close frame.
 async fn echo(mut ws: WebSocket) -> Result<(), Error> {
-    while let Some(message) = ws.next().await {
-        ws.send(message?).await?;
+    let (sender, receiver) = ws.halves();
+    while let Some(message) = receiver.next_lent().await {
+        sender.send(message?).await?;
     }
     Ok(())
 }

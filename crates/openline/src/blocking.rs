@@ -21,6 +21,7 @@ use tokio::runtime::{Builder, Runtime};
 
 use crate::client::Client;
 use crate::error::Error;
+use crate::outgoing::Outgoing;
 use crate::server::Acceptor;
 use crate::websocket::Traffic;
 
@@ -103,7 +104,7 @@ impl WebSocket {
     ///
     /// # Errors
     /// As there.
-    pub fn send(&mut self, message: impl Into<Message>) -> Result<(), Error> {
+    pub fn send(&mut self, message: impl Outgoing) -> Result<(), Error> {
         self.runtime.block_on(self.inner.send(message))
     }
 
@@ -111,7 +112,7 @@ impl WebSocket {
     ///
     /// # Errors
     /// As there.
-    pub fn feed(&mut self, message: impl Into<Message>) -> Result<(), Error> {
+    pub fn feed(&mut self, message: impl Outgoing) -> Result<(), Error> {
         self.inner.feed(message)
     }
 

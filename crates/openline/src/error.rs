@@ -29,6 +29,9 @@ pub enum Error {
     /// The peer ended the TCP connection without a closing handshake (close code 1006).
     #[error("the peer dropped the connection without closing it (close code 1006)")]
     Disconnected,
+    /// The peer closed the connection within a message that was received in pieces.
+    #[error("the peer closed the connection before it finished a message")]
+    Unfinished,
     /// The address is no WebSocket address, or a subprotocol's name is no token.
     #[error(transparent)]
     Request(#[from] RequestError),

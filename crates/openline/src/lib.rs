@@ -46,13 +46,19 @@ pub mod axum;
 #[cfg(feature = "blocking")]
 pub mod blocking;
 mod client;
+mod cork;
 mod error;
-mod goodbye;
-mod link;
+mod finish;
+mod guests;
+mod handled;
+mod lent;
+mod outgoing;
+mod pieces;
 mod receive;
 mod scratch;
 mod serve;
 mod server;
+mod shared;
 mod split;
 mod stream;
 mod timer;
@@ -68,7 +74,7 @@ pub use openline_proto::handshake::{
     HandshakeError, HeadError, OriginPolicy, Rejection, RequestError, ServerOptions,
 };
 pub use openline_proto::{
-    CloseCode, CloseReason, Closed, Config, Deflate, Frame, Kind, Message, ProtocolError,
+    Broadcast, CloseCode, CloseReason, Closed, Config, Deflate, Kind, Message, ProtocolError,
     SendError, Takeover, Timeout, Utf8Bytes,
 };
 
@@ -76,7 +82,11 @@ pub use client::{
     Attempt, Backoff, Cause, Client, ConnectError, CredentialsError, Event, Proxy, ProxyError,
     Reconnecting, RedirectError, connect,
 };
+pub use cork::{Corked, corked};
 pub use error::Error;
+pub use lent::MessageRef;
+pub use outgoing::{Outgoing, Uncompressed};
+pub use pieces::{MessageReader, MessageWriter};
 pub use serve::{Listener, Server};
 pub use server::{Acceptor, Opening, accept};
 pub use split::{Receiver, Sender};

@@ -1,50 +1,97 @@
 //! Driving the receiving half: read, take messages out, answer, keep time, until the connection is over.
 
 use std::io;
+use std::marker::PhantomData;
+use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
 use bytes::Bytes;
-use openline_proto::{CloseCode, Event, Inbound, Input, Message, SendError};
-use tokio::io::ReadBuf;
+use openline_proto::{Event, Inbound, Input, Message};
+use tokio::io::{AsyncRead, ReadBuf};
 
 use crate::error::Error;
-use crate::goodbye::Listening;
-use crate::link::Link;
+use crate::lent::Found;
 use crate::scratch::Scratch;
+use crate::shared::Shared;
+use crate::stream::ReadSide;
 use crate::timer::{Timer, now};
 
 /// The receiving half and all that must outlive a poll: dropping a future that polls it loses nothing.
-#[derive(Debug)]
 pub(crate) struct Receive {
+    pub(crate) shared: Arc<Shared>,
+    /// Here until it is dropped.
+    read: Option<ReadSide>,
     inbound: Inbound,
     /// Bytes that came with the opening handshake, before anything was read.
-    early: Bytes,
-    /// Read, and not yet parsed.
-    unread: Option<Scratch>,
+    early: Option<Box<Bytes>>,
+    /// Read, and not yet parsed, or lent.
+    scratch: Scratch,
     timer: Timer,
     received: u64,
-    /// Somebody else may want the connection closed.
-    pub(crate) goodbye: Option<Listening>,
     /// Why the connection fails; told once it is over.
-    error: Option<Error>,
+    error: Option<Box<Error>>,
     /// The peer's stream has ended: reading it again would only say so again.
     ended: bool,
     over: bool,
+}
+
+/// How messages are taken out of what was read.
+pub(crate) trait Take {
+    type Taken;
+    /// Whether they are told in pieces.
+    const IN_PIECES: bool;
+    /// Takes it, if it is a message; the payload of what is lent ends in front of `place`.
+    fn take(event: Event<'_>, place: usize) -> Option<Self::Taken>;
+}
+
+/// Whole messages of their own.
+pub(crate) enum Owned {}
+
+/// Whole messages, left where they were read.
+pub(crate) enum Lent {}
+
+/// Pieces of messages, left where they were read.
+pub(crate) enum Pieces {}
+
+impl Take for Owned {
+    type Taken = Message;
+    const IN_PIECES: bool = false;
+    fn take(event: Event<'_>, _: usize) -> Option<Message> {
+        event.into_message()
+    }
+}
+
+impl Take for Lent {
+    type Taken = Found;
+    const IN_PIECES: bool = false;
+    fn take(event: Event<'_>, place: usize) -> Option<Found> {
+        Found::new(event, place)
+    }
+}
+
+impl Take for Pieces {
+    type Taken = Found;
+    const IN_PIECES: bool = true;
+    fn take(event: Event<'_>, place: usize) -> Option<Found> {
+        Found::new(event, place)
+    }
 }
 
 /// Reads in one poll; then other tasks have their turn.
 const FILLS: usize = 32;
 
 impl Receive {
-    pub(crate) fn new(inbound: Inbound, early: Bytes) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>, read: ReadSide, inbound: Inbound, early: Bytes) -> Self {
         Self {
+            shared,
+            read: Some(read),
             inbound,
-            early,
-            unread: None,
+            early: (!early.is_empty()).then(|| Box::new(early)),
+            scratch: Scratch::default(),
             timer: Timer::default(),
             received: 0,
-            goodbye: None,
             error: None,
             ended: false,
             over: false,
@@ -56,93 +103,103 @@ impl Receive {
         self.received
     }
 
-    /// The next message; `None` once the connection is over, after an error if it was not closed cleanly.
-    pub(crate) fn poll_next<L: Link>(
+    /// Where what was lent lies.
+    pub(crate) const fn scratch(&self) -> &Scratch {
+        &self.scratch
+    }
+
+    /// The next message, as `T` takes it; `None` once the connection is over, after an error if it was not closed cleanly.
+    pub(crate) fn poll_next<T: Take>(
         &mut self,
-        link: &mut L,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Message, Error>>> {
+    ) -> Poll<Option<Result<T::Taken, Error>>> {
+        let shared = Arc::clone(&self.shared);
+        shared.in_span(|| self.poll_in_span(cx, PhantomData::<T>))
+    }
+
+    fn poll_in_span<T: Take>(
+        &mut self,
+        cx: &mut Context<'_>,
+        take: PhantomData<T>,
+    ) -> Poll<Option<Result<T::Taken, Error>>> {
         for _ in 0..FILLS {
             if self.over {
                 return Poll::Ready(None);
             }
-            if let Some((code, reason)) = self.goodbye.as_ref().and_then(Listening::said) {
-                say_goodbye(link, code, reason);
-                self.goodbye = None;
-            }
-            if link.is_closing() {
+            if self.shared.is_closing() {
                 // The end of the close is not put off by a peer that keeps on talking.
-                self.check_deadlines(link);
+                self.check_deadlines();
             }
-            if let Some(message) = self.parse(link) {
+            if let Some(message) = self.parse(take) {
                 return Poll::Ready(Some(Ok(message)));
             }
+            // Before the state is looked at, so that no close is missed in between.
+            self.shared.receiver.set(cx.waker());
             // What waits goes out before the task does: a pong, the Close, what was fed and not flushed. A peer that
             // reads nothing is no reason to stop reading.
-            if link.has_unsent()
-                && let Poll::Ready(Err(error)) = link.poll_drain(cx)
+            if self.shared.has_unsent()
+                && let Poll::Ready(Err(error)) = self.shared.poll_drain(cx)
             {
-                link.outbound(|o| o.handle_write_error(now()));
-                self.error.get_or_insert(error.into());
+                self.shared.outbound(|o| o.handle_write_error(now()));
+                self.fails(error.into());
             }
-            if link.is_closing() {
-                let (ends, done, dead) =
-                    link.outbound(|o| (o.wants_shutdown(), o.is_done(), o.is_dead()));
-                let flushed = !link.has_unsent();
+            if self.shared.is_closing() {
+                let (ends, done, dead) = self
+                    .shared
+                    .outbound(|o| (o.wants_shutdown(), o.is_done(), o.is_dead()));
+                let flushed = !self.shared.has_unsent();
                 let over = dead || (done && flushed);
                 if over || (ends && flushed) {
                     // One that has to wait is waited for along with the peer, until the deadline. At the end too: the peer may
                     // be waiting for the end of the stream, and the program may keep this value for long.
-                    let _ = link.poll_shutdown(cx);
+                    let _ = self.shared.poll_shutdown(cx);
                 }
                 if over {
-                    return Poll::Ready(self.finish(link).map(Err));
+                    return Poll::Ready(self.finish().map(Err));
                 }
             }
-            if self.poll_fill(link, cx).is_ready() {
+            if self.poll_fill(cx).is_ready() {
                 continue;
             }
-            if self.goodbye.as_mut().is_some_and(|g| g.poll(cx).is_ready()) {
-                continue;
-            }
-            ready!(self.poll_deadline(link, cx));
+            ready!(self.poll_deadline(cx));
         }
         // A peer that sends much and says little must not have the thread for itself, nor hold up the deadlines.
-        self.check_deadlines(link);
+        self.check_deadlines();
         cx.waker().wake_by_ref();
         Poll::Pending
     }
 
     /// Takes the next message out of what was read.
-    fn parse<L: Link>(&mut self, link: &mut L) -> Option<Message> {
-        if !self.early.is_empty() {
+    fn parse<T: Take>(&mut self, _: PhantomData<T>) -> Option<T::Taken> {
+        if self.early.is_some() {
             self.read_early();
         }
-        while let Some(scratch) = &mut self.unread {
-            let now = now();
-            let mut input = Input::new(scratch.unread());
-            match self.inbound.handle_input(now, &mut input) {
+        while self.scratch.is_some() {
+            let (unread, end, read_at) = self.scratch.unread();
+            let mut input = Input::new(unread);
+            let event = match T::IN_PIECES {
+                true => self.inbound.handle_input_in_pieces(read_at, &mut input),
+                false => self.inbound.handle_input(read_at, &mut input),
+            };
+            match event {
                 Ok(Some(event)) => {
                     if matches!(event, Event::Ping(_) | Event::Close(_)) {
-                        link.outbound(|o| o.react(now, &event));
+                        self.shared.outbound(|o| o.react(now(), &event));
                     }
-                    trace(&event);
                     let left = input.len();
-                    let message = event.into_message();
-                    scratch.keep_last(left);
-                    if left == 0 {
-                        self.unread = None;
-                    }
-                    if message.is_some() {
-                        return message;
+                    // The core consumed the event's bytes, and none behind them.
+                    let taken = T::take(event, end - left);
+                    self.scratch.keep_last(left);
+                    if taken.is_some() {
+                        return taken;
                     }
                 }
-                Ok(None) => self.unread = None,
+                Ok(None) => self.scratch.release(),
                 Err(error) => {
                     tracing::debug!(%error, "the peer broke the protocol");
-                    link.outbound(|o| o.fail(now, &error));
-                    self.unread = None;
-                    self.error.get_or_insert(error.into());
+                    self.shared.outbound(|o| o.fail(now(), &error));
+                    self.scratch.release();
+                    self.fails(error.into());
                 }
             }
         }
@@ -151,63 +208,71 @@ impl Receive {
 
     /// Bytes that came behind the handshake's head take the same way as all others.
     fn read_early(&mut self) {
-        if self.unread.is_none() {
-            let mut scratch = Scratch::take();
-            let space = scratch.space();
-            let count = self.early.len().min(space.len());
-            space[..count].copy_from_slice(&self.early.split_to(count));
-            scratch.filled(count);
-            self.received += count as u64;
-            self.unread = Some(scratch);
+        if self.scratch.is_some() {
+            return;
         }
+        let Some(early) = &mut self.early else { return };
+        let mut scratch = Scratch::take();
+        let space = scratch.space();
+        let count = early.len().min(space.len());
+        space[..count].copy_from_slice(&early.split_to(count));
+        scratch.filled(count);
+        self.received += count as u64;
+        self.scratch = scratch;
+        self.early.take_if(|early| early.is_empty());
     }
 
     /// Reads what the transport has.
-    fn poll_fill<L: Link>(&mut self, link: &mut L, cx: &mut Context<'_>) -> Poll<()> {
-        if !self.early.is_empty() {
+    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.early.is_some() {
             return Poll::Ready(());
         }
-        if self.ended {
+        let Some(read) = self.read.as_mut().filter(|_| !self.ended) else {
             return Poll::Pending;
-        }
+        };
         let mut scratch = Scratch::take();
         let mut space = ReadBuf::new(scratch.space());
-        match ready!(link.poll_read(cx, &mut space)) {
-            Ok(()) if space.filled().is_empty() => self.end(link, None),
+        match ready!(Pin::new(read).poll_read(cx, &mut space)) {
+            Ok(()) if space.filled().is_empty() => self.end(None),
             Ok(()) => {
                 let count = space.filled().len();
                 scratch.filled(count);
                 self.received += count as u64;
-                self.unread = Some(scratch);
+                self.scratch = scratch;
             }
-            Err(error) => self.end(link, Some(error)),
+            Err(error) => self.end(Some(error)),
         }
         Poll::Ready(())
     }
 
     /// The peer's stream has ended. Behind its Close frame, and behind a failure, that is how peers end a connection.
-    fn end<L: Link>(&mut self, link: &mut L, error: Option<io::Error>) {
+    fn end(&mut self, error: Option<io::Error>) {
         self.ended = true;
-        link.outbound(|o| o.handle_eof(now()));
+        self.shared.outbound(|o| o.handle_eof(now()));
         if let Some(error) = error {
-            self.error.get_or_insert(error.into());
+            self.fails(error.into());
         }
     }
 
+    /// The first error is the one to tell.
+    fn fails(&mut self, error: Error) {
+        self.error.get_or_insert_with(|| Box::new(error));
+    }
+
     /// Waits for the next deadline; ready when one has passed.
-    fn poll_deadline<L: Link>(&mut self, link: &mut L, cx: &mut Context<'_>) -> Poll<()> {
-        let deadline = self.deadline(link);
+    fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let deadline = self.deadline();
         // Asked of the clock too: a task that has used up its share finds every timer pending.
         if deadline.is_none_or(|at| at > now()) {
             ready!(self.timer.poll(deadline, cx));
         }
-        self.check_deadlines(link);
+        self.check_deadlines();
         Poll::Ready(())
     }
 
-    fn deadline<L: Link>(&self, link: &mut L) -> Option<Instant> {
-        let sending = match link.is_closing() || link.has_unsent() {
-            true => link.outbound(|o| o.poll_timeout()),
+    fn deadline(&self) -> Option<Instant> {
+        let sending = match self.shared.is_closing() || self.shared.has_unsent() {
+            true => self.shared.outbound(|o| o.poll_timeout()),
             false => None,
         };
         [self.inbound.poll_timeout(), sending]
@@ -217,26 +282,28 @@ impl Receive {
     }
 
     /// Has the core do what is due by now.
-    fn check_deadlines<L: Link>(&mut self, link: &mut L) {
+    fn check_deadlines(&mut self) {
         let now = now();
-        if self.deadline(link).is_none_or(|at| at > now) {
+        if self.deadline().is_none_or(|at| at > now) {
             return;
         }
-        let Self { inbound, .. } = self;
-        let passed = link.outbound(|o| inbound.handle_timeout(now, o));
+        let Self {
+            inbound, shared, ..
+        } = self;
+        let passed = shared.outbound(|o| inbound.handle_timeout(now, o));
         if let Err(timeout) = passed {
             tracing::debug!(%timeout, "the connection fails");
-            self.error.get_or_insert(timeout.into());
+            self.fails(timeout.into());
         }
     }
 
     /// The connection is over. Where the peer's Close came that is the end, and the record tells the rest; else the error
     /// does.
-    fn finish<L: Link>(&mut self, link: &mut L) -> Option<Error> {
+    fn finish(&mut self) -> Option<Error> {
         self.over = true;
-        self.unread = None;
-        let told = link.outbound(|o| o.peer_has_closed());
-        match self.error.take() {
+        self.scratch.release();
+        let told = self.shared.outbound(|o| o.peer_has_closed());
+        match self.error.take().map(|error| *error) {
             Some(Error::Io(_)) | None if told => None,
             None => Some(Error::Disconnected),
             error => error,
@@ -244,21 +311,21 @@ impl Receive {
     }
 }
 
-/// Begins to close; with 1001 if what was to be said can't be.
-fn say_goodbye<L: Link>(link: &mut L, code: CloseCode, reason: &str) {
-    link.outbound(|o| match o.close(now(), code, reason) {
-        Ok(()) | Err(SendError::Closing) => {}
-        Err(_) => drop(o.close(now(), CloseCode::GOING_AWAY, "")),
-    });
+impl Drop for Receive {
+    /// What is left to send may need the reading side at its end.
+    fn drop(&mut self) {
+        let read = self.read.take();
+        self.shared.with(|state| state.read = read);
+        self.shared.wake_waiting();
+    }
 }
 
-/// Control frames are seen by nobody else.
-fn trace(event: &Event<'_>) {
-    match event {
-        Event::Ping(payload) => tracing::trace!(bytes = payload.len(), "PING received"),
-        Event::Pong(payload) => tracing::trace!(bytes = payload.len(), "PONG received"),
-        Event::Close(Some(reason)) => tracing::trace!(%reason, "CLOSE received"),
-        Event::Close(None) => tracing::trace!("CLOSE received"),
-        _ => {}
+impl std::fmt::Debug for Receive {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Receive")
+            .field("inbound", &self.inbound)
+            .field("received", &self.received)
+            .field("over", &self.over)
+            .finish_non_exhaustive()
     }
 }

@@ -1,6 +1,9 @@
 //! Read buffers, shared by all connections of a thread: one that waits for bytes owns none.
 
 use std::cell::RefCell;
+use std::time::Instant;
+
+use crate::timer::now;
 
 /// Enough for many small frames in one read, and little enough to stay in the cache.
 const SIZE: usize = 64 * 1024;
@@ -9,57 +12,95 @@ const SIZE: usize = 64 * 1024;
 const KEPT: usize = 4;
 
 thread_local! {
-    static POOL: RefCell<Vec<Box<[u8]>>> = const { RefCell::new(Vec::new()) };
+    #[expect(clippy::vec_box, reason = "a connection keeps the box, not what is in it")]
+    static POOL: RefCell<Vec<Box<Buffer>>> = const { RefCell::new(Vec::new()) };
 }
 
-/// A read buffer of 64 KiB, which goes back to the thread's pool when it is dropped.
+/// A place for a read buffer of 64 KiB, which goes back to the thread's pool when it is not needed any more.
+#[derive(Debug, Default)]
+pub(crate) struct Scratch(Option<Box<Buffer>>);
+
 #[derive(Debug)]
-pub(crate) struct Scratch {
+struct Buffer {
     bytes: Box<[u8]>,
     start: usize,
     end: usize,
+    read_at: Option<Instant>,
 }
 
 impl Scratch {
     pub(crate) fn take() -> Self {
         let pooled = POOL.with_borrow_mut(Vec::pop);
-        Self {
-            bytes: pooled.unwrap_or_else(|| vec![0; SIZE].into()),
-            start: 0,
-            end: 0,
-        }
+        Self(Some(pooled.unwrap_or_else(|| {
+            Box::new(Buffer {
+                bytes: vec![0; SIZE].into(),
+                start: 0,
+                end: 0,
+                read_at: None,
+            })
+        })))
     }
 
     /// Where to read into.
     pub(crate) fn space(&mut self) -> &mut [u8] {
-        &mut self.bytes
+        self.0.as_mut().map_or(&mut [], |buffer| &mut buffer.bytes)
     }
 
     /// The first `count` bytes of the space were filled.
     pub(crate) fn filled(&mut self, count: usize) {
-        (self.start, self.end) = (0, count);
+        if let Some(buffer) = &mut self.0 {
+            (buffer.start, buffer.end) = (0, count);
+            buffer.read_at = Some(now());
+        }
     }
 
-    /// What was filled and not consumed.
-    pub(crate) fn unread(&mut self) -> &mut [u8] {
-        &mut self.bytes[self.start..self.end]
+    /// Whether there is a buffer.
+    pub(crate) const fn is_some(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// What was filled and not consumed, the place where that ends, and when it was read.
+    pub(crate) fn unread(&mut self) -> (&mut [u8], usize, Instant) {
+        match &mut self.0 {
+            Some(buffer) => (
+                &mut buffer.bytes[buffer.start..buffer.end],
+                buffer.end,
+                buffer.read_at.unwrap_or_else(now),
+            ),
+            None => (&mut [], 0, now()),
+        }
     }
 
     /// All but the last `left` bytes are consumed.
     pub(crate) fn keep_last(&mut self, left: usize) {
-        self.start = self.end - left;
+        if let Some(buffer) = &mut self.0 {
+            buffer.start = buffer.end - left;
+        }
+    }
+
+    /// The `length` bytes in front of a place, which were consumed.
+    pub(crate) fn consumed(&self, place: usize, length: usize) -> &[u8] {
+        let buffer = self.0.as_ref();
+        buffer
+            .and_then(|buffer| buffer.bytes.get(place.checked_sub(length)?..place))
+            .unwrap_or_default()
+    }
+
+    /// Gives the buffer back.
+    pub(crate) fn release(&mut self) {
+        let Some(buffer) = self.0.take() else { return };
+        // A thread that is ending has no pool any more.
+        let _ = POOL.try_with(|pool| {
+            let mut pool = pool.borrow_mut();
+            if pool.len() < KEPT {
+                pool.push(buffer);
+            }
+        });
     }
 }
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        let bytes = std::mem::take(&mut self.bytes);
-        // A thread that is ending has no pool any more.
-        let _ = POOL.try_with(|pool| {
-            let mut pool = pool.borrow_mut();
-            if pool.len() < KEPT {
-                pool.push(bytes);
-            }
-        });
+        self.release();
     }
 }

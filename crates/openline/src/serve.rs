@@ -1,8 +1,9 @@
 //! A whole server: accepting, admission, TLS, and a graceful end.
 
 use std::io;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
@@ -10,17 +11,18 @@ use http::{Request, Response, StatusCode};
 use openline_proto::CloseCode;
 #[cfg(feature = "tls")]
 use openline_proto::Timeout;
+use pin_project_lite::pin_project;
 use tokio::net::TcpListener;
 #[cfg(unix)]
 use tokio::net::UnixListener;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 #[cfg(feature = "tls")]
 use tokio::time::timeout_at;
 use tokio::time::{sleep, timeout};
 
 use crate::error::Error;
-use crate::goodbye::Goodbye;
+use crate::guests::{Guest, Guests};
+use crate::handled::Handled;
 use crate::server::{Acceptor, refuse};
 use crate::stream::Stream;
 use crate::timer::after;
@@ -161,9 +163,13 @@ impl Server {
     /// Serves until `shutdown` is done, then ends: no more connections are accepted, every open one is sent the
     /// [`goodbye`](Self::goodbye), and what is left after the [`grace`](Self::grace) is cut.
     ///
-    /// A connection begins to close while its handler waits in `next`. What was queued before goes out before the goodbye;
-    /// what is sent later fails with [`SendError::Closing`](crate::SendError::Closing). `next` still gives the messages that
-    /// come until the peer has answered, then `None`. A handler that never calls `next` learns nothing, and is cut.
+    /// The goodbye goes out behind what was queued before; what is sent later fails with
+    /// [`SendError::Closing`](crate::SendError::Closing). `next` still gives the messages that come until the peer has
+    /// answered, then `None`. A handler that never calls `next` learns nothing, and is cut.
+    ///
+    /// Handlers run [`corked`](crate::corked). When one returns and its connection is open, that is closed: with 1000, or
+    /// with 1011 after an error. What a handler need not keep of the request it should not, since it would be kept as long as
+    /// the connection: `|ws, _| echo(ws)` keeps nothing.
     ///
     /// The handler's error is logged at debug level. Returns how many connections had to be cut.
     pub async fn run<H, F, E>(
@@ -178,44 +184,47 @@ impl Server {
         E: std::fmt::Display + Send + 'static,
     {
         let server = Arc::new(self);
-        let goodbye = Arc::new(Goodbye::default());
-        let places = Arc::new(Semaphore::new(
-            server.max_connections.min(Semaphore::MAX_PERMITS),
-        ));
-        let refusals = Arc::new(Semaphore::new(MAX_REFUSALS));
-        let mut tasks = JoinSet::new();
+        let guests = Guests::new(server.max_connections);
+        // If this future is dropped, nobody is left who could tell them to end.
+        let _end = CutOnDrop(Arc::clone(&guests));
+        let mut refusals = JoinSet::new();
         let mut shutdown = pin!(shutdown);
         loop {
             let stream = tokio::select! {
                 biased;
                 () = &mut shutdown => break,
                 // Ended tasks give their memory back.
-                Some(_) = tasks.join_next() => continue,
+                Some(_) = refusals.join_next() => continue,
                 stream = accept(&mut listener) => stream,
             };
-            if let Ok(place) = Arc::clone(&places).try_acquire_owned() {
-                tasks.spawn(connection(
-                    Arc::clone(&server),
-                    stream,
-                    place,
-                    Arc::clone(&goodbye),
-                    handler.clone(),
-                ));
-            } else if let Ok(place) = Arc::clone(&refusals).try_acquire_owned() {
-                tasks.spawn(Arc::clone(&server).turn_away(stream, place));
+            if let Some(guest) = guests.enter() {
+                tokio::spawn(Serving {
+                    phase: Phase::Opening {
+                        opening: Box::pin(Arc::clone(&server).open(stream)),
+                        handler: handler.clone(),
+                    },
+                    guest,
+                    listens: false,
+                });
+            } else if refusals.len() < MAX_REFUSALS {
+                refusals.spawn(Arc::clone(&server).turn_away(stream));
             }
         }
         drop(listener);
-        goodbye.say(server.goodbye.0, &server.goodbye.1);
-        let ended = async { while tasks.join_next().await.is_some() {} };
+        guests.say_goodbye(server.goodbye.0, &server.goodbye.1);
+        let ended = async {
+            guests.left().await;
+            while refusals.join_next().await.is_some() {}
+        };
         let _ = timeout(server.grace, ended).await;
-        let cut = tasks.len();
-        tasks.shutdown().await;
+        let cut = guests.count();
+        guests.cut();
+        guests.left().await;
         cut
     }
 
     /// Answers one connection past the limit.
-    async fn turn_away(self: Arc<Self>, mut stream: Stream, _place: OwnedSemaphorePermit) {
+    async fn turn_away(self: Arc<Self>, mut stream: Stream) {
         #[cfg(feature = "tls")]
         if self.tls.is_some() {
             return;
@@ -231,8 +240,22 @@ impl Server {
         let _ = refuse(&mut stream, response, after(Duration::from_secs(2))).await;
     }
 
-    /// From a stream to a WebSocket; `None` if the request was refused.
-    async fn open(&self, stream: Stream) -> Result<Option<(WebSocket, Request<()>)>, Error> {
+    /// From a stream to a WebSocket; `None` if there is none to be had.
+    async fn open(self: Arc<Self>, stream: Stream) -> Option<(WebSocket, Request<()>)> {
+        match self.try_open(stream).await {
+            Ok(Some(opened)) => Some(opened),
+            Ok(None) => {
+                tracing::debug!("a request was refused");
+                None
+            }
+            Err(error) => {
+                tracing::debug!(%error, "an opening handshake failed");
+                None
+            }
+        }
+    }
+
+    async fn try_open(&self, stream: Stream) -> Result<Option<(WebSocket, Request<()>)>, Error> {
         let deadline = self.acceptor.deadline();
         #[cfg(feature = "tls")]
         let stream = match &self.tls {
@@ -266,27 +289,80 @@ impl std::fmt::Debug for Server {
     }
 }
 
-async fn connection<H, F, E>(
-    server: Arc<Server>,
-    stream: Stream,
-    _place: OwnedSemaphorePermit,
-    goodbye: Arc<Goodbye>,
-    handler: H,
-) where
+/// Cuts all connections when it is dropped.
+struct CutOnDrop(Arc<Guests>);
+
+impl Drop for CutOnDrop {
+    fn drop(&mut self) {
+        self.0.cut();
+    }
+}
+
+pin_project! {
+    /// One connection, from the first byte to the last: written by hand, since what an `async fn` was given stays in its
+    /// future to the end, and there may be many that are idle.
+    struct Serving<H, F> {
+        #[pin]
+        phase: Phase<H, F>,
+        guest: Guest,
+        listens: bool,
+    }
+}
+
+pin_project! {
+    #[project = At]
+    enum Phase<H, F> {
+        Opening { opening: Pin<Box<dyn Future<Output = Opened> + Send>>, handler: H },
+        Handling { #[pin] handled: Handled<F>, told: bool },
+    }
+}
+
+type Opened = Option<(WebSocket, Request<()>)>;
+
+impl<H, F, E> Future for Serving<H, F>
+where
     H: Fn(WebSocket, Request<()>) -> F,
     F: Future<Output = Result<(), E>>,
     E: std::fmt::Display,
 {
-    // The handshake's state is boxed, so that it does not stay in the task for the connection's life.
-    match Box::pin(server.open(stream)).await {
-        Ok(Some((mut ws, request))) => {
-            ws.obey(goodbye.listen());
-            if let Err(error) = handler(ws, request).await {
-                tracing::debug!(%error, "a WebSocket ended by an error");
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let mut this = self.project();
+        if !*this.listens {
+            // A task's waker stays the same.
+            this.guest.listen(cx.waker());
+            *this.listens = true;
+        }
+        loop {
+            if this.guest.is_cut() {
+                return Poll::Ready(());
+            }
+            match this.phase.as_mut().project() {
+                At::Opening { opening, handler } => {
+                    let Some((ws, request)) = ready!(opening.as_mut().poll(cx)) else {
+                        return Poll::Ready(());
+                    };
+                    let shared = Arc::clone(ws.shared());
+                    let handled = Handled::new(shared, handler(ws, request));
+                    this.phase.set(Phase::Handling {
+                        handled,
+                        told: false,
+                    });
+                }
+                At::Handling { handled, told } => {
+                    if let Some((code, reason)) = this.guest.goodbye()
+                        && let Some(connection) = handled.connection()
+                        && !*told
+                    {
+                        *told = true;
+                        connection.say_goodbye(code, reason);
+                        connection.flush_now();
+                    }
+                    return handled.poll(cx);
+                }
             }
         }
-        Ok(None) => tracing::debug!("a request was refused"),
-        Err(error) => tracing::debug!(%error, "an opening handshake failed"),
     }
 }
 

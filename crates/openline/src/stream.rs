@@ -123,7 +123,7 @@ impl AsyncWrite for Stream {
     }
 }
 
-/// The half of a stream that is read.
+/// The side of a stream that is read.
 pub(crate) enum ReadSide {
     Tcp(OwnedReadHalf),
     Other(ReadHalf<Box<dyn Duplex>>),
@@ -142,10 +142,12 @@ impl AsyncRead for ReadSide {
     }
 }
 
-/// The half that is written.
+/// The side that is written.
 pub(crate) enum WriteSide {
     Tcp(OwnedWriteHalf),
     Other(WriteHalf<Box<dyn Duplex>>),
+    /// Somebody else has it now.
+    Gone,
 }
 
 impl AsyncWrite for WriteSide {
@@ -157,6 +159,7 @@ impl AsyncWrite for WriteSide {
         match &mut *self {
             Self::Tcp(half) => Pin::new(half).poll_write(cx, buf),
             Self::Other(half) => Pin::new(half).poll_write(cx, buf),
+            Self::Gone => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
         }
     }
 
@@ -168,6 +171,7 @@ impl AsyncWrite for WriteSide {
         match &mut *self {
             Self::Tcp(half) => Pin::new(half).poll_write_vectored(cx, bufs),
             Self::Other(half) => Pin::new(half).poll_write_vectored(cx, bufs),
+            Self::Gone => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
         }
     }
 
@@ -175,6 +179,7 @@ impl AsyncWrite for WriteSide {
         match self {
             Self::Tcp(half) => half.is_write_vectored(),
             Self::Other(half) => half.is_write_vectored(),
+            Self::Gone => false,
         }
     }
 
@@ -182,6 +187,7 @@ impl AsyncWrite for WriteSide {
         match &mut *self {
             Self::Tcp(half) => Pin::new(half).poll_flush(cx),
             Self::Other(half) => Pin::new(half).poll_flush(cx),
+            Self::Gone => Poll::Ready(Ok(())),
         }
     }
 
@@ -189,6 +195,7 @@ impl AsyncWrite for WriteSide {
         match &mut *self {
             Self::Tcp(half) => Pin::new(half).poll_shutdown(cx),
             Self::Other(half) => Pin::new(half).poll_shutdown(cx),
+            Self::Gone => Poll::Ready(Ok(())),
         }
     }
 }

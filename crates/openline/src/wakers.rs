@@ -21,21 +21,6 @@ impl Wakers {
         self.any.swap(true, Ordering::AcqRel);
     }
 
-    /// [`poll`](Self::poll) for who has made no list yet: it is made when somebody has to wait.
-    pub(crate) fn poll_lazily<T>(
-        list: &mut Option<Arc<Self>>,
-        cx: &Context<'_>,
-        mut write: impl FnMut(&mut Context<'_>) -> Poll<T>,
-    ) -> Poll<T> {
-        if list.is_none() {
-            let written = write(&mut Context::from_waker(Waker::noop()));
-            if written.is_ready() {
-                return written;
-            }
-        }
-        list.get_or_insert_default().poll(cx, write)
-    }
-
     pub(crate) fn wake_all(&self) {
         if self.any.swap(false, Ordering::AcqRel) {
             let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
@@ -51,13 +36,9 @@ impl Wakers {
         cx: &Context<'_>,
         mut write: impl FnMut(&mut Context<'_>) -> Poll<T>,
     ) -> Poll<T> {
-        // Mostly the transport takes all at once, and nobody need be remembered.
-        let mut written = write(&mut Context::from_waker(Waker::noop()));
-        if written.is_pending() {
-            self.add(cx.waker());
-            let all = Waker::from(Arc::clone(self));
-            written = write(&mut Context::from_waker(&all));
-        }
+        self.add(cx.waker());
+        let all = Waker::from(Arc::clone(self));
+        let written = write(&mut Context::from_waker(&all));
         if written.is_ready() {
             self.wake_all();
         }

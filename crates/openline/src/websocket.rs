@@ -7,14 +7,16 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use futures_core::Stream as FuturesStream;
 use futures_sink::Sink;
-use openline_proto::{CloseCode, Closed, Config, Connection, Frame, Message, SendError};
+use openline_proto::{CloseCode, Closed, Config, Connection, Kind, Message, Role, SendError};
 
 use crate::error::Error;
-use crate::link::{Link, Whole, Writer};
-use crate::receive::Receive;
-use crate::split::{self, Receiver, Sender};
+use crate::outgoing::Outgoing;
+use crate::pieces::{MessageReader, MessageWriter};
+use crate::receive::{Owned, Receive};
+use crate::shared::Shared;
+use crate::split::{Receiver, Sender};
 use crate::stream::Stream;
-use crate::timer::{Timer, now};
+use crate::timer::now;
 
 /// A WebSocket connection, of either role.
 ///
@@ -38,9 +40,9 @@ use crate::timer::{Timer, now};
 /// ```
 #[derive(Debug)]
 pub struct WebSocket {
-    receive: Receive,
-    link: Whole,
-    timer: Timer,
+    // Dropped before the receiver, to which it would leave what is queued.
+    sender: Sender,
+    receiver: Receiver,
     subprotocol: Option<Box<str>>,
 }
 
@@ -106,17 +108,25 @@ impl WebSocket {
         subprotocol: Option<String>,
     ) -> Self {
         let (inbound, outbound) = connection.split();
+        let (read, write) = stream.split();
+        let role = match outbound.role() {
+            Role::Server => "server",
+            Role::Client => "client",
+        };
+        // A child of whatever span the program is in: what it says there of the connection is not said again here.
+        let span = tracing::debug_span!("websocket", role, subprotocol);
+        let shared = Shared::new(write, outbound, span);
         Self {
-            receive: Receive::new(inbound, early),
-            link: Whole::new(stream, Writer::new(outbound)),
-            timer: Timer::default(),
+            receiver: Receiver {
+                receive: Receive::new(Arc::clone(&shared), read, inbound, early),
+            },
+            sender: Sender::new(shared),
             subprotocol: subprotocol.map(Into::into),
         }
     }
 
-    /// Has it begin to close when the goodbye is said.
-    pub(crate) fn obey(&mut self, goodbye: crate::goodbye::Listening) {
-        self.receive.goodbye = Some(goodbye);
+    pub(crate) const fn shared(&self) -> &Arc<Shared> {
+        &self.sender.shared
     }
 
     /// The subprotocol that the server chose.
@@ -131,10 +141,32 @@ impl WebSocket {
     /// [`Error::Disconnected`] when the peer is gone without a word, [`Error::Protocol`] when it broke the protocol or
     /// a limit, [`Error::Timeout`], [`Error::Io`]. The connection is over then, and `None` comes next.
     pub async fn next(&mut self) -> Option<Result<Message, Error>> {
-        std::future::poll_fn(|cx| self.receive.poll_next(&mut self.link, cx)).await
+        self.receiver.next().await
     }
 
-    /// Sends a message: queues it and hands all that is queued to the operating system.
+    /// Receives the next message in pieces, as they come: of any length, in memory that does not grow. Otherwise as
+    /// [`next`](Self::next).
+    ///
+    /// [`Config::max_message`], [`Config::max_fragments`] and [`Config::message_timeout`] do not count for it: how much
+    /// it takes, and for how long, is its reader's choice.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+    /// # let (mut client, mut ws) = openline::WebSocket::pair();
+    /// # client.send(vec![7; 5000]).await?;
+    /// if let Some(reader) = ws.next_reader().await {
+    ///     let copied = tokio::io::copy(&mut reader?, &mut tokio::io::sink()).await?;
+    ///     assert_eq!(copied, 5000);
+    /// }
+    /// # Ok::<_, openline::Error>(()) })?;
+    /// # Ok::<_, Box<dyn std::error::Error>>(())
+    /// ```
+    pub async fn next_reader(&mut self) -> Option<Result<MessageReader<'_>, Error>> {
+        self.receiver.next_reader().await
+    }
+
+    /// Sends a message: queues it and hands all that is queued to the operating system. In a handler that the library runs,
+    /// and in a task that runs [`corked`](crate::corked), that is done when the task is about to wait.
     ///
     /// While [`Config::max_outbox`] bytes wait already, it waits until they are gone; a future that is dropped then has not
     /// queued the message. Otherwise it is queued at the first poll, and whoever calls next sends the rest.
@@ -142,10 +174,8 @@ impl WebSocket {
     /// # Errors
     /// [`SendError::Closing`] after the close began, [`Error::Io`], and [`Timeout::Write`](openline_proto::Timeout::Write)
     /// when the peer reads nothing.
-    pub async fn send(&mut self, message: impl Into<Message>) -> Result<(), Error> {
-        std::future::poll_fn(|cx| self.poll_room(cx)).await?;
-        self.feed(message)?;
-        self.flush().await
+    pub async fn send(&mut self, message: impl Outgoing) -> Result<(), Error> {
+        self.sender.send(message).await
     }
 
     /// Queues a message without sending it: many small ones then leave in one write, at the next
@@ -153,29 +183,8 @@ impl WebSocket {
     ///
     /// # Errors
     /// [`SendError::Full`] while [`Config::max_outbox`] bytes wait, [`SendError::Closing`].
-    pub fn feed(&mut self, message: impl Into<Message>) -> Result<(), Error> {
-        Ok(self.link.writer.outbound.send(message.into())?)
-    }
-
-    /// Queues a message that is not to be compressed, whatever was agreed on, as [`feed`](Self::feed): one that holds a
-    /// secret ([`Deflate`](crate::Deflate) tells why), or that is compressed already.
-    ///
-    /// # Errors
-    /// As [`feed`](Self::feed).
-    pub fn feed_uncompressed(&mut self, message: impl Into<Message>) -> Result<(), Error> {
-        Ok(self
-            .link
-            .writer
-            .outbound
-            .send_uncompressed(message.into())?)
-    }
-
-    /// Queues a frame that many connections share, as [`feed`](Self::feed).
-    ///
-    /// # Errors
-    /// As [`feed`](Self::feed).
-    pub fn feed_frame(&mut self, frame: &Frame) -> Result<(), Error> {
-        Ok(self.link.writer.outbound.send_frame(frame)?)
+    pub fn feed(&mut self, message: impl Outgoing) -> Result<(), Error> {
+        self.sender.feed(message)
     }
 
     /// Queues a ping with a payload of at most 125 bytes, as [`feed`](Self::feed). Keepalive sends its own.
@@ -183,7 +192,31 @@ impl WebSocket {
     /// # Errors
     /// As [`feed`](Self::feed), and [`SendError::ControlTooLong`].
     pub fn feed_ping(&mut self, payload: &[u8]) -> Result<(), Error> {
-        Ok(self.link.writer.outbound.ping(payload)?)
+        self.sender.feed_ping(payload)
+    }
+
+    /// Begins a message that is sent in pieces, of any length, in memory that does not grow.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+    /// # use openline::Kind;
+    /// # let (mut ws, mut server) = openline::WebSocket::pair();
+    /// # let file = &b"a file, a body, a pipe"[..];
+    /// let mut writer = ws.writer(Kind::Binary).await?;
+    /// writer.write_from(file).await?;
+    /// writer.finish().await?;
+    /// # assert_eq!(server.next().await.expect("open")?.as_bytes()[..], *file);
+    /// # Ok::<_, openline::Error>(()) })?;
+    /// # Ok::<_, Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// The connection is not read meanwhile: [`split`](Self::split) it where pings should be answered during a long
+    /// message.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    pub async fn writer(&mut self, kind: Kind) -> Result<MessageWriter<'_>, Error> {
+        self.sender.writer(kind).await
     }
 
     /// Hands all that is queued to the operating system.
@@ -191,7 +224,7 @@ impl WebSocket {
     /// # Errors
     /// As [`send`](Self::send).
     pub async fn flush(&mut self) -> Result<(), Error> {
-        std::future::poll_fn(|cx| self.poll_flush_out(cx)).await
+        self.sender.flush().await
     }
 
     /// Closes the connection: sends a Close frame behind what is queued, waits for the peer's and for the end of the
@@ -202,7 +235,7 @@ impl WebSocket {
     /// # Errors
     /// [`SendError::InvalidCloseCode`], and [`SendError::ControlTooLong`] for a reason of more than 123 bytes.
     pub async fn close(&mut self, code: CloseCode, reason: &str) -> Result<Closed, Error> {
-        match self.link.writer.outbound.close(now(), code, reason) {
+        match self.shared().outbound(|o| o.close(now(), code, reason)) {
             Ok(()) | Err(SendError::Closing) => {}
             Err(error) => return Err(error.into()),
         }
@@ -212,15 +245,20 @@ impl WebSocket {
 
     /// How the connection was closed, as far as it got; `None` while it is open.
     pub fn closed(&self) -> Option<Closed> {
-        self.link.writer.outbound.closed().cloned()
+        self.sender.closed()
     }
 
     /// Bytes received and sent since the opening handshake.
     pub fn traffic(&self) -> Traffic {
         Traffic {
-            received: self.receive.received(),
-            sent: self.link.writer.outbound.sent(),
+            received: self.receiver.receive.received(),
+            sent: self.shared().outbound(|outbound| outbound.sent()),
         }
+    }
+
+    /// Its halves, lent: to send while a [lent message](Receiver::next_lent) is held, or to do both at once.
+    pub const fn halves(&mut self) -> (&mut Sender, &mut Receiver) {
+        (&mut self.sender, &mut self.receiver)
     }
 
     /// Parts it into a half that sends and a half that receives, for two tasks.
@@ -228,7 +266,7 @@ impl WebSocket {
     /// On TCP they share no lock but for control frames and the close. Keep the receiver reading: it answers pings
     /// and the peer's Close.
     pub fn split(self) -> (Sender, Receiver) {
-        split::split(self.receive, self.link)
+        (self.sender, self.receiver)
     }
 
     /// Reads to the end, and discards what comes.
@@ -236,42 +274,10 @@ impl WebSocket {
         /// Messages discarded in one poll; then other tasks have their turn.
         const BUDGET: usize = 256;
         for _ in 0..BUDGET {
-            if ready!(self.receive.poll_next(&mut self.link, cx)).is_none() {
+            if ready!(self.receiver.receive.poll_next::<Owned>(cx)).is_none() {
                 return Poll::Ready(());
             }
         }
-        cx.waker().wake_by_ref();
-        Poll::Pending
-    }
-
-    /// Ready when a message may be queued.
-    fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        if self.link.is_closing() {
-            Poll::Ready(Err(SendError::Closing.into()))
-        } else if self.link.writer.outbound.is_full() {
-            self.poll_flush_out(cx)
-        } else {
-            Poll::Ready(Ok(()))
-        }
-    }
-
-    fn poll_flush_out(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        if self.link.writer.outbound.is_dead() {
-            return Poll::Ready(Err(SendError::Closing.into()));
-        }
-        match self.link.poll_drain(cx) {
-            Poll::Ready(Ok(())) => return Poll::Ready(Ok(())),
-            Poll::Ready(Err(error)) => {
-                self.link.writer.outbound.handle_write_error(now());
-                return Poll::Ready(Err(error.into()));
-            }
-            Poll::Pending => {}
-        }
-        ready!(
-            self.timer
-                .poll(self.link.writer.outbound.poll_timeout(), cx)
-        );
-        self.link.writer.outbound.handle_timeout(now())?;
         cx.waker().wake_by_ref();
         Poll::Pending
     }
@@ -281,8 +287,7 @@ impl FuturesStream for WebSocket {
     type Item = Result<Message, Error>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let this = &mut *self;
-        this.receive.poll_next(&mut this.link, cx)
+        Pin::new(&mut self.receiver).poll_next(cx)
     }
 }
 
@@ -290,26 +295,23 @@ impl Sink<Message> for WebSocket {
     type Error = Error;
 
     fn poll_ready(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        self.poll_room(cx)
+        Pin::new(&mut self.sender).poll_ready(cx)
     }
 
-    fn start_send(mut self: Pin<&mut Self>, message: Message) -> Result<(), Error> {
-        self.feed(message)
+    fn start_send(self: Pin<&mut Self>, message: Message) -> Result<(), Error> {
+        self.sender.feed(message)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        self.poll_flush_out(cx)
+        Pin::new(&mut self.sender).poll_flush(cx)
     }
 
     /// The whole closing handshake with code 1000, as [`WebSocket::close`].
     fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        let this = &mut *self;
-        if !this.link.is_closing() {
-            this.link
-                .writer
-                .outbound
-                .close(now(), CloseCode::NORMAL, "")?;
-        }
-        this.poll_end(cx).map(Ok)
+        self.shared().outbound(|o| match o.is_closing() {
+            true => Ok(()),
+            false => o.close(now(), CloseCode::NORMAL, ""),
+        })?;
+        self.poll_end(cx).map(Ok)
     }
 }

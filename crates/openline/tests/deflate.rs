@@ -1,6 +1,8 @@
 //! Compression over real sockets: one setting on each side, and what each side sees.
 
-use openline::{Acceptor, Client, Config, Deflate, Frame, Message, Takeover, WebSocket};
+use openline::{
+    Acceptor, Broadcast, Client, Config, Deflate, Message, Takeover, Uncompressed, WebSocket,
+};
 use tokio::net::TcpListener;
 
 fn config(deflate: Deflate) -> Config {
@@ -91,17 +93,17 @@ async fn chosen_messages_go_plain_and_shared_frames_compressed() {
         let now = server.traffic().sent;
         std::mem::replace(&mut before, now).abs_diff(now)
     };
-    server.feed_uncompressed(message.as_str()).unwrap();
+    server.feed(Uncompressed(message.as_str())).unwrap();
     server.flush().await.unwrap();
     assert!(sent(&server) > message.len() as u64);
-    server.feed_frame(&Frame::text(&message)).unwrap();
+    server.feed(&Broadcast::text(&message)).unwrap();
     server.feed(message.as_str()).unwrap();
     server.flush().await.unwrap();
     assert!(sent(&server) < message.len() as u64);
 
     // Halves compress alike.
     let (mut sender, mut receiver) = server.split();
-    sender.feed_uncompressed(message.as_str()).unwrap();
+    sender.feed(Uncompressed(message.as_str())).unwrap();
     sender.send(message.as_str()).await.unwrap();
     for _ in 0..5 {
         assert_eq!(next(&mut client).await.as_text(), Some(&*message));

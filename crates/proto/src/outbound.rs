@@ -15,7 +15,7 @@ use crate::deflate::compress::Compressor;
 use crate::error::SendError;
 use crate::frame::{Header, MAX_CONTROL, Opcode, Role};
 use crate::handshake::deflate::Agreed;
-use crate::message::{Kind, Message};
+use crate::message::{Kind, Message, Payload};
 use crate::outbox::Outbox;
 use crate::trace;
 use crate::utf8::Utf8Check;
@@ -112,6 +112,25 @@ impl Outbound {
     /// As [`send`](Self::send).
     pub fn send_binary(&mut self, payload: &[u8]) -> Result<(), SendError> {
         self.send_slice(Kind::Binary, payload)
+    }
+
+    /// Queues a message that was received, without copying what is owned and long. It is not checked that a text is UTF-8:
+    /// see [`send_text`](Self::send_text) for one that did not come from an [`Event`](crate::Event).
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    pub fn send_payload(&mut self, kind: Kind, payload: &Payload<'_>) -> Result<(), SendError> {
+        match payload {
+            Payload::Owned(bytes) if bytes.len() >= Outbox::SHARE => {
+                self.check_message()?;
+                match self.compressed(bytes) {
+                    Some(compressed) => self.push_owned(kind, true, compressed),
+                    None => self.push_owned(kind, false, bytes.clone()),
+                }
+                Ok(())
+            }
+            _ => self.send_slice(kind, payload),
+        }
     }
 
     /// Queues a message that many connections are sent. A server copies nothing of a long one; a client must mask it, and
@@ -258,6 +277,11 @@ impl Outbound {
     pub fn is_full(&self) -> bool {
         let queued = self.outbox.len();
         queued > 0 && queued >= self.config.limits().max_outbox
+    }
+
+    /// The limits and deadlines.
+    pub fn config(&self) -> &Config {
+        &self.config
     }
 
     /// Which end this is.

@@ -7,7 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 use jiff::Timestamp;
-use openline::Frame;
+use openline::Broadcast;
 use serde::de::IgnoredAny;
 
 use crate::{Channel, Cursor};
@@ -30,9 +30,9 @@ pub struct Publication {
     cursor: Cursor,
     time: Timestamp,
     content: Content,
-    frame: OnceLock<Frame>,
+    frame: OnceLock<Broadcast>,
     envelope: OnceLock<Bytes>,
-    envelope_frame: OnceLock<Frame>,
+    envelope_frame: OnceLock<Broadcast>,
     event: OnceLock<Bytes>,
     envelope_event: OnceLock<Bytes>,
 }
@@ -91,10 +91,10 @@ impl Publication {
     }
 
     /// The body alone, as a WebSocket frame: text or binary by its kind.
-    pub fn frame(&self) -> &Frame {
+    pub fn frame(&self) -> &Broadcast {
         self.frame.get_or_init(|| match self.content.text() {
-            Some(text) => Frame::text(text),
-            None => Frame::binary(&self.content.body),
+            Some(text) => Broadcast::text(text),
+            None => Broadcast::binary(&self.content.body),
         })
     }
 
@@ -110,10 +110,10 @@ impl Publication {
     }
 
     /// The JSON envelope as a WebSocket text frame.
-    pub fn envelope_frame(&self) -> &Frame {
+    pub fn envelope_frame(&self) -> &Broadcast {
         self.envelope_frame.get_or_init(|| {
             let envelope = self.make_envelope();
-            Frame::text(envelope.trim_end_matches('\n'))
+            Broadcast::text(envelope.trim_end_matches('\n'))
         })
     }
 

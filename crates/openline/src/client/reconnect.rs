@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use super::Client;
 use super::cause::Cause;
 use crate::error::Error;
+use crate::outgoing::Outgoing;
 use crate::timer::{Timer, YEAR, after};
 use crate::websocket::WebSocket;
 
@@ -240,7 +241,7 @@ impl Reconnecting {
     ///
     /// # Errors
     /// [`Error::NotConnected`] if there is none, and as there: [`next`](Self::next) then tells the rest.
-    pub async fn send(&mut self, message: impl Into<Message>) -> Result<(), Error> {
+    pub async fn send(&mut self, message: impl Outgoing) -> Result<(), Error> {
         let ws = self.websocket().ok_or(Error::NotConnected)?;
         ws.send(message).await
     }

@@ -12,7 +12,8 @@ use http::header::{CONNECTION, HeaderMap, SEC_WEBSOCKET_VERSION, UPGRADE};
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use openline::{
-    CloseCode, Frame, Message, OriginPolicy, Rejection, ServerOptions, Stream, Traffic, WebSocket,
+    Broadcast, CloseCode, Message, OriginPolicy, Rejection, ServerOptions, Stream, Traffic,
+    WebSocket,
 };
 use serde::Deserialize;
 
@@ -134,7 +135,7 @@ enum Spoken {
 struct Session {
     socket: WebSocket,
     spoken: Spoken,
-    first: Option<Frame>,
+    first: Option<Broadcast>,
     missed: vec::IntoIter<Arc<Publication>>,
     live: Live,
     /// The connection's place is kept, and its bytes are counted on.
@@ -162,7 +163,7 @@ impl Session {
     ) -> Self {
         let first = match spoken {
             Spoken::Bodies => None,
-            Spoken::Envelopes { .. } => Some(Frame::text(&standing(
+            Spoken::Envelopes { .. } => Some(Broadcast::text(&standing(
                 subscription.cursor,
                 subscription.recovered,
             ))),
@@ -251,7 +252,7 @@ impl Session {
     /// Queues what there is, as much as goes out in one flush; tells whether there may be more.
     fn fill(&mut self) -> Result<bool, End> {
         if let Some(first) = self.first.take() {
-            self.socket.feed_frame(&first).map_err(|_| End::Peer)?;
+            self.socket.feed(&first).map_err(|_| End::Peer)?;
         }
         let mut queued = 0;
         while queued < BATCH {
@@ -274,7 +275,7 @@ impl Session {
             Spoken::Bodies => publication.frame(),
             Spoken::Envelopes { .. } => publication.envelope_frame(),
         };
-        self.socket.feed_frame(frame).map_err(|_| End::Peer)?;
+        self.socket.feed(frame).map_err(|_| End::Peer)?;
         Ok(frame.as_bytes().len())
     }
 

@@ -1,0 +1,63 @@
+//! The end of a connection that nobody holds any more: what was sent leaves, and the peer has the time to take it.
+
+use std::future::poll_fn;
+use std::mem;
+use std::task::ready;
+use std::time::Instant;
+
+use tokio::io::AsyncReadExt;
+use tokio::runtime::Handle;
+use tokio::time::timeout_at;
+
+use crate::shared::{State, Writer};
+use crate::stream::{ReadSide, WriteSide};
+use crate::timer::now;
+
+/// What is left of a connection.
+pub(crate) struct Rest {
+    writer: Writer,
+    write: WriteSide,
+    read: Option<ReadSide>,
+}
+
+impl Rest {
+    /// Takes it out of where it is; what stays there has no use.
+    pub(crate) fn take(state: &mut State) -> Self {
+        Self {
+            writer: state.writer.take(),
+            write: mem::replace(&mut state.write, WriteSide::Gone),
+            read: state.read.take(),
+        }
+    }
+
+    /// Writes what waits, ends the sending side, and reads until the peer is gone, so that a reset cannot overtake what
+    /// was sent: for at most the close timeout.
+    pub(crate) async fn finish(mut self) {
+        let deadline = self.deadline();
+        let written = poll_fn(|cx| {
+            ready!(self.writer.poll_drain(&mut self.write, cx))?;
+            self.writer.poll_shutdown(&mut self.write, cx).map(Ok)
+        });
+        let sent: Result<std::io::Result<()>, _> = timeout_at(deadline.into(), written).await;
+        let (Ok(Ok(())), Some(mut read)) = (sent, self.read) else {
+            return;
+        };
+        // Taken from the heap, so that the task stays small.
+        let mut rest = vec![0; 4096];
+        let leave = async { while matches!(read.read(&mut rest).await, Ok(1..)) {} };
+        let _ = timeout_at(deadline.into(), leave).await;
+    }
+
+    fn deadline(&self) -> Instant {
+        let outbound = &self.writer.outbound;
+        let closing = outbound.poll_timeout().filter(|_| outbound.is_closing());
+        closing.unwrap_or_else(|| now() + outbound.config().timeouts().close)
+    }
+}
+
+/// Finishes in a task of its own, if there is a runtime to run it.
+pub(crate) fn in_a_task(state: &mut State) {
+    if let Ok(runtime) = Handle::try_current() {
+        runtime.spawn(Rest::take(state).finish());
+    }
+}
