@@ -113,8 +113,10 @@ impl Receive {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<T::Taken, Error>>> {
-        let shared = Arc::clone(&self.shared);
-        shared.in_span(|| self.poll_in_span(cx, PhantomData::<T>))
+        match self.shared.span().cloned() {
+            Some(span) => span.in_scope(|| self.poll_in_span(cx, PhantomData::<T>)),
+            None => self.poll_in_span(cx, PhantomData::<T>),
+        }
     }
 
     fn poll_in_span<T: Take>(

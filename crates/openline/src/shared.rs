@@ -68,19 +68,19 @@ impl Shared {
         })
     }
 
-    /// Runs `act` within the connection's span.
-    pub(crate) fn in_span<R>(&self, act: impl FnOnce() -> R) -> R {
-        match &self.span {
-            Some(span) => span.in_scope(act),
-            None => act(),
-        }
+    /// The connection's span.
+    pub(crate) fn span(&self) -> Option<&Span> {
+        self.span.as_deref()
     }
 
     /// The state, once `act` is done with it, is told to whoever looks without the lock.
     pub(crate) fn with<R>(&self, act: impl FnOnce(&mut State) -> R) -> R {
         let mut state: MutexGuard<'_, State> =
             self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let result = self.in_span(|| act(&mut state));
+        let result = match self.span() {
+            Some(span) => span.in_scope(|| act(&mut state)),
+            None => act(&mut state),
+        };
         self.unsent
             .store(state.writer.has_unsent(), Ordering::Release);
         if state.writer.outbound.is_closing() && !self.closing.swap(true, Ordering::AcqRel) {
@@ -336,9 +336,12 @@ impl Drop for Shared {
 
 impl std::fmt::Debug for Shared {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Shared")
-            .field("closing", &self.closing)
-            .finish_non_exhaustive()
+        let mut shown = f.debug_struct("Shared");
+        if let Ok(state) = self.state.try_lock() {
+            shown.field("transport", &state.write);
+        }
+        shown.field("closing", &self.closing);
+        shown.finish_non_exhaustive()
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use futures_core::Stream as FuturesStream;
 use futures_sink::Sink;
@@ -28,7 +28,8 @@ pub struct Sender {
 /// The half that receives, and that answers pings and the peer's Close while it does.
 #[derive(Debug)]
 pub struct Receiver {
-    pub(crate) receive: Receive,
+    // Behind a box, so that connections are small where they are moved.
+    pub(crate) receive: Box<Receive>,
 }
 
 impl Clone for Sender {
@@ -49,14 +50,21 @@ impl Sender {
     ///
     /// # Errors
     /// As there.
-    pub async fn send(&mut self, message: impl Outgoing) -> Result<(), Error> {
+    pub fn send<M: Outgoing>(
+        &mut self,
+        message: M,
+    ) -> impl Future<Output = Result<(), Error>> + use<'_, M> {
+        // Not an `async fn`, whose future would hold the message several times.
         let mut message = Some(message);
-        let queued =
-            std::future::poll_fn(|cx| self.shared.poll_queue(&mut message, &mut self.timer, cx));
-        match queued.await? {
-            Queued::Flush => self.flush().await,
-            Queued::Corked => Ok(()),
-        }
+        std::future::poll_fn(move |cx| {
+            if message.is_some()
+                && ready!(self.shared.poll_queue(&mut message, &mut self.timer, cx))?
+                    == Queued::Corked
+            {
+                return Poll::Ready(Ok(()));
+            }
+            self.shared.poll_flush(&mut self.timer, cx)
+        })
     }
 
     /// Queues a message without sending it; see [`WebSocket::feed`](crate::WebSocket::feed).

@@ -150,6 +150,16 @@ pub(crate) enum WriteSide {
     Gone,
 }
 
+impl std::fmt::Debug for WriteSide {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Tcp(half) => half.as_ref().fmt(f),
+            Self::Other(_) => f.write_str("Stream"),
+            Self::Gone => f.write_str("gone"),
+        }
+    }
+}
+
 impl AsyncWrite for WriteSide {
     fn poll_write(
         mut self: Pin<&mut Self>,

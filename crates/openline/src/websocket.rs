@@ -118,7 +118,7 @@ impl WebSocket {
         let shared = Shared::new(write, outbound, span);
         Self {
             receiver: Receiver {
-                receive: Receive::new(Arc::clone(&shared), read, inbound, early),
+                receive: Box::new(Receive::new(Arc::clone(&shared), read, inbound, early)),
             },
             sender: Sender::new(shared),
             subprotocol: subprotocol.map(Into::into),
@@ -174,8 +174,11 @@ impl WebSocket {
     /// # Errors
     /// [`SendError::Closing`] after the close began, [`Error::Io`], and [`Timeout::Write`](openline_proto::Timeout::Write)
     /// when the peer reads nothing.
-    pub async fn send(&mut self, message: impl Outgoing) -> Result<(), Error> {
-        self.sender.send(message).await
+    pub fn send<M: Outgoing>(
+        &mut self,
+        message: M,
+    ) -> impl Future<Output = Result<(), Error>> + use<'_, M> {
+        self.sender.send(message)
     }
 
     /// Queues a message without sending it: many small ones then leave in one write, at the next

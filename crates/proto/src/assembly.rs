@@ -54,6 +54,7 @@ enum Way {
 }
 
 impl Inbound {
+    #[inline]
     pub(crate) fn begin_data<'b>(
         &mut self,
         now: Instant,
@@ -327,6 +328,7 @@ impl Assembly {
     }
 }
 
+#[inline]
 fn whole_message(kind: Kind, payload: &[u8], in_pieces: bool) -> Result<Event<'_>, ProtocolError> {
     let event = match kind {
         Kind::Text => match simdutf8::basic::from_utf8(payload) {

@@ -160,6 +160,9 @@ impl Outbound {
         close.received = true;
         close.record.received = reason.clone();
         let (mute, sent, end, failed) = (close.mute, close.sent, close.end, close.failed);
+        if sent && !failed && self.outbox.sent() >= end {
+            self.begin_close(now, true).record.clean = true;
+        }
         if mute {
             self.die();
         } else if !sent {
@@ -168,8 +171,6 @@ impl Outbound {
                 reason: Default::default(),
                 ..reason
             }));
-        } else if !failed && self.outbox.sent() >= end {
-            self.begin_close(now, true).record.clean = true;
         }
     }
 
@@ -181,7 +182,7 @@ impl Outbound {
     fn fail_with(&mut self, now: Instant, code: CloseCode, why: &str) {
         let close = self.begin_close(now, false);
         close.failed = true;
-        if !close.sent {
+        if !close.sent && !close.mute {
             let end = why.floor_char_boundary(CloseReason::MAX_REASON);
             self.send_close(Some(CloseReason {
                 code,

@@ -79,6 +79,7 @@ impl Header {
     ///
     /// # Errors
     /// Whatever §5.1, §5.2 and §5.5 forbid.
+    #[inline]
     pub fn parse(
         bytes: &[u8],
         receiver: Role,
@@ -161,6 +162,7 @@ impl Header {
     }
 
     /// Appends the header's bytes to `out`, with the shortest form of the length.
+    #[inline]
     pub fn encode(&self, out: &mut impl BufMut) {
         let mask_bit = if self.mask.is_some() { 0x80 } else { 0 };
         let fin = if self.fin { 0x80 } else { 0 };

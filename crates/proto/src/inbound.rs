@@ -41,6 +41,7 @@ impl<'b> Input<'b> {
         self.rest.is_empty()
     }
 
+    #[inline]
     pub(crate) fn take(&mut self, count: usize) -> &'b mut [u8] {
         let (taken, rest) = mem::take(&mut self.rest).split_at_mut(count);
         self.rest = rest;
@@ -132,6 +133,7 @@ impl Inbound {
     ///
     /// # Errors
     /// The first violation by the peer; from then on, as after the peer's Close frame, input is discarded.
+    #[inline]
     pub fn handle_input<'b>(
         &mut self,
         now: Instant,
@@ -145,6 +147,7 @@ impl Inbound {
     ///
     /// # Errors
     /// As [`handle_input`](Self::handle_input).
+    #[inline]
     pub fn handle_input_in_pieces<'b>(
         &mut self,
         now: Instant,
@@ -153,6 +156,7 @@ impl Inbound {
         self.handle(now, input, true)
     }
 
+    #[inline]
     fn handle<'b>(
         &mut self,
         now: Instant,
@@ -231,13 +235,16 @@ impl Inbound {
         self.message.as_ref().and_then(|message| message.started())
     }
 
+    #[inline]
     fn next_event<'b>(
         &mut self,
         now: Instant,
         input: &mut Input<'b>,
         in_pieces: bool,
     ) -> Result<Option<Event<'b>>, ProtocolError> {
-        if let Some(event) = self.go_on_inflating(in_pieces)? {
+        if self.message.is_some()
+            && let Some(event) = self.go_on_inflating(in_pieces)?
+        {
             return Ok(Some(event));
         }
         while !input.is_empty() {
@@ -310,6 +317,7 @@ impl Inbound {
 }
 
 impl PartialHeader {
+    #[inline]
     fn read(
         &mut self,
         input: &mut Input<'_>,
@@ -373,6 +381,7 @@ fn control_event(opcode: Opcode, payload: Payload<'_>) -> Result<Event<'_>, Prot
     }
 }
 
+#[inline]
 pub(crate) fn unmask(payload: &mut [u8], key: Option<[u8; 4]>, phase: usize) {
     if let Some(key) = key {
         mask(payload, key, phase);

@@ -119,6 +119,7 @@ impl Outbound {
     ///
     /// # Errors
     /// As [`send`](Self::send).
+    #[inline]
     pub fn send_payload(&mut self, kind: Kind, payload: &Payload<'_>) -> Result<(), SendError> {
         match payload {
             Payload::Owned(bytes) if bytes.len() >= Outbox::SHARE => {
@@ -274,6 +275,7 @@ impl Outbound {
     }
 
     /// Whether a message would be refused with [`SendError::Full`].
+    #[inline]
     pub fn is_full(&self) -> bool {
         let queued = self.outbox.len();
         queued > 0 && queued >= self.config.limits().max_outbox
@@ -293,6 +295,7 @@ impl Outbound {
         }
     }
 
+    #[inline]
     fn send_slice(&mut self, kind: Kind, payload: &[u8]) -> Result<(), SendError> {
         self.check_message()?;
         match self.compressed(payload) {
@@ -302,10 +305,12 @@ impl Outbound {
         Ok(())
     }
 
+    #[inline]
     fn compressed(&mut self, payload: &[u8]) -> Option<Vec<u8>> {
         self.compressor.as_mut()?.compress(payload)
     }
 
+    #[inline]
     fn check_room(&self) -> Result<(), SendError> {
         if self.close.is_some() {
             Err(SendError::Closing)
@@ -319,6 +324,7 @@ impl Outbound {
         }
     }
 
+    #[inline]
     fn check_message(&self) -> Result<(), SendError> {
         self.check_room()?;
         match self.pieces {
@@ -369,6 +375,7 @@ impl Outbound {
         self.outbox.share(payload.into());
     }
 
+    #[inline]
     pub(crate) fn push(&mut self, opcode: Opcode, fin: bool, compressed: bool, payload: &[u8]) {
         trace::sent(opcode, fin, compressed, payload.len(), payload);
         let mask = self.mask_key.map(|key| key());

@@ -39,6 +39,7 @@ impl Outbox {
     pub(crate) const SHARE: usize = 4096;
 
     /// Lets `write` append bytes.
+    #[inline]
     pub(crate) fn push(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
         let queue = self.queue.get_or_insert_with(Queue::lent);
         let before = queue.own.len();
@@ -53,6 +54,7 @@ impl Outbox {
         queue.shared.push_back((queue.own.len(), bytes));
     }
 
+    #[inline]
     pub(crate) fn len(&self) -> usize {
         self.queue.as_ref().map_or(0, |queue| queue.length)
     }

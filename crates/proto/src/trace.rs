@@ -12,6 +12,7 @@ macro_rules! frame {
 }
 
 /// A frame came; `payload` is what is there of it by now.
+#[inline]
 pub(crate) fn received(header: &Header, payload: &[u8]) {
     frame!(
         "<",
@@ -26,6 +27,7 @@ pub(crate) fn received(header: &Header, payload: &[u8]) {
 }
 
 /// A frame was queued.
+#[inline]
 pub(crate) fn sent(opcode: Opcode, fin: bool, compressed: bool, length: usize, payload: &[u8]) {
     frame!(
         ">",

@@ -511,3 +511,28 @@ fn an_outbox_without_room_takes_one_message_at_a_time() {
         [Message::from("one"), Message::from("two")]
     );
 }
+
+#[test]
+fn nothing_is_queued_for_a_transport_that_takes_nothing_more() {
+    let mut pair = Pair::new(
+        Config::default(),
+        Config::default().idle_timeout(Some(Duration::from_secs(3))),
+    );
+    let server = &mut pair.server.connection;
+    server.handle_write_error(pair.now);
+    let passed = server.handle_timeout(pair.now + Duration::from_secs(3));
+    assert_eq!(passed, Err(Timeout::Idle));
+    assert_eq!(server.queued(), 0);
+    assert_eq!(server.closed().unwrap().sent, None);
+}
+
+#[test]
+fn a_close_whose_frames_were_exchanged_is_clean_though_a_later_write_failed() {
+    let mut pair = Pair::default();
+    let server = &mut pair.server.connection;
+    server.close(pair.now, CloseCode::NORMAL, "").unwrap();
+    server.written(server.queued());
+    server.handle_write_error(pair.now);
+    pair.server.input(pair.now, b"\x88\x82\0\0\0\0\x03\xe8");
+    assert!(pair.server.connection.closed().unwrap().clean);
+}
