@@ -1,11 +1,13 @@
 //! The command line.
 
-use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::num::NonZeroU64;
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::settings::Flags;
 
 // Lines of at most 78 characters: these texts are wrapped here, and must not be again by a usual terminal.
 
@@ -22,11 +24,6 @@ Exit codes:
   2  the command line is wrong";
 
 const SERVER_NOTES: &str = "\
-Environment:
-  OPENLINE_LOG  what to log on standard error: error, warn, info, debug,
-                trace, or filters such as openline_server=debug
-                [default: warn]
-
 Exit codes:
   0  ended by SIGINT or SIGTERM, after its connections
   1  it failed: standard error says why, and what to do; or a second signal,
@@ -52,6 +49,15 @@ pub(crate) enum Command {
     ///
     /// Starts a server without pages and without publications: both are yours to bring.
     Serve(Serve),
+    /// Check a configuration file
+    ///
+    /// Reads FILE as `serve --config FILE` does, tells everything that is wrong with it, and starts nothing.
+    CheckConfig(CheckConfig),
+    /// Make an API key for a back end
+    ///
+    /// Prints a new random key, and the lines of a configuration file that let whoever has it in. The server keeps only
+    /// the hash: the key is shown this once.
+    NewKey,
     /// Publish on a channel
     ///
     /// Publishes BODY and prints where it stands: {"channel","cursor","time"}.
@@ -85,18 +91,20 @@ pub(crate) struct Demo {
 #[derive(Debug, Args)]
 #[command(after_help = SERVER_NOTES)]
 pub(crate) struct Serve {
-    /// Address, or host name, and port to listen on; port 0 takes any free one. The real address is printed
-    #[arg(long = "listen", value_name = "ADDR", default_value = "127.0.0.1:8000", value_parser = address)]
-    pub(crate) address: SocketAddr,
+    #[command(flatten)]
+    pub(crate) flags: Flags,
+}
 
-    /// Let web pages of this origin in (https://app.example), beside the server's own; `*` for all. Can be repeated
-    #[arg(long = "allow-origin", value_name = "ORIGIN")]
-    pub(crate) allow_origins: Vec<String>,
+#[derive(Debug, Args)]
+#[command(after_help = EXIT_CODES)]
+pub(crate) struct CheckConfig {
+    /// The file
+    #[arg(value_name = "FILE", required_unless_present = "reference")]
+    pub(crate) file: Option<PathBuf>,
 
-    /// Answer to this host name too (push.example, or push.example:8443), beside those listened on. Needed behind a
-    /// proxy. Can be repeated; there is no `*`
-    #[arg(long = "allow-host", value_name = "HOST")]
-    pub(crate) allow_hosts: Vec<String>,
+    /// Print the reference of all settings instead, in Markdown
+    #[arg(long, conflicts_with = "file")]
+    pub(crate) reference: bool,
 }
 
 #[derive(Debug, Args)]
@@ -104,6 +112,11 @@ pub(crate) struct Target {
     /// The server's URL: http, https, ws or wss; a path goes before /channels
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8000")]
     pub(crate) server: String,
+
+    /// File with the API key or token to send, read again for each connection. Without it, what the environment has in
+    /// OPENLINE_TOKEN is sent
+    #[arg(long, value_name = "FILE")]
+    pub(crate) token_file: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -180,27 +193,6 @@ impl std::fmt::Display for Via {
     }
 }
 
-/// An address, or the one that a name stands for: of several, one of IPv4, which every program that is told the name
-/// tries.
-fn address(text: &str) -> Result<SocketAddr, String> {
-    if let Ok(address) = text.parse() {
-        return Ok(address);
-    }
-    let port = text.rsplit_once(':').map(|(_, port)| port.parse::<u16>());
-    if !matches!(port, Some(Ok(_))) {
-        return Err("write an IP address or a host name, and a port: 127.0.0.1:8000".to_owned());
-    }
-    let addresses: Vec<SocketAddr> = text
-        .to_socket_addrs()
-        .map_err(|error| format!("{error}; write an IP address of this machine: 127.0.0.1:8000"))?
-        .collect();
-    let first = addresses.iter().find(|address| address.is_ipv4());
-    first
-        .or(addresses.first())
-        .copied()
-        .ok_or_else(|| "the name has no address".to_owned())
-}
-
 fn speed(text: &str) -> Result<u32, String> {
     const SPEEDS: RangeInclusive<u32> = 1..=86_400;
     let speed = text.parse().ok().filter(|speed| SPEEDS.contains(speed));
@@ -235,24 +227,6 @@ mod tests {
     fn notes_fit_a_terminal() {
         for notes in [EXIT_CODES, LISTENER_EXIT_CODES, SERVER_NOTES] {
             assert!(notes.lines().all(|line| line.len() <= 78), "{notes}");
-        }
-    }
-
-    #[test]
-    fn an_address_may_be_a_name() {
-        assert_eq!(address("localhost:8000"), Ok(([127, 0, 0, 1], 8000).into()));
-        assert_eq!(address("[::1]:0").unwrap().to_string(), "[::1]:0");
-        for wrong in [
-            "",
-            "here",
-            "8000",
-            "127.0.0.1",
-            "localhost:",
-            "localhost:http",
-            "127.0.0.1:65536",
-        ] {
-            let told = address(wrong).unwrap_err();
-            assert!(told.ends_with(": 127.0.0.1:8000"), "{wrong}: {told}");
         }
     }
 

@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use http::StatusCode;
 use openline::{CloseCode, ConnectError};
-use openline_server::{BindError, NameError};
+use openline_server::{BindError, NameError, SettingError};
 
 use crate::feed::{DataError, FeedError};
 use crate::http::Answer;
 use crate::listen::SseError;
 use crate::server_url::UrlError;
+use crate::settings::FileError;
 
 /// Exit code of a command that failed.
 pub(crate) const EXIT_FAILURE: u8 = 1;
@@ -41,6 +42,11 @@ pub(crate) enum Error {
     NoBody,
     #[error("--interval is for `--via poll` only")]
     IntervalWithoutPoll,
+    #[error("{place}: {problem}")]
+    Setting {
+        place: String,
+        problem: SettingError,
+    },
     #[error("{option} has a character that an HTTP header cannot carry")]
     HeaderValue { option: &'static str },
 
@@ -49,6 +55,11 @@ pub(crate) enum Error {
     Output(#[source] io::Error),
     #[error("cannot read standard input")]
     Input(#[source] io::Error),
+    #[error("cannot read the token file {}", path.display())]
+    TokenFile {
+        path: std::path::PathBuf,
+        source: io::Error,
+    },
     #[error("standard input is longer than {limit} bytes; nothing was published")]
     LongInput { limit: usize },
     #[error("cannot start")]
@@ -59,6 +70,13 @@ pub(crate) enum Error {
     Tls(#[source] rustls::Error),
     #[error(transparent)]
     Bind(BindError),
+    #[error("cannot read the configuration file {}", path.display())]
+    ConfigFile {
+        path: std::path::PathBuf,
+        source: io::Error,
+    },
+    #[error(transparent)]
+    Config(FileError),
     #[error("the replay cannot begin")]
     Data(#[from] DataError),
     #[error("the replay has stopped")]
@@ -92,6 +110,8 @@ pub(crate) enum Error {
     Silent(Duration),
     #[error("the server ended the stream")]
     Ended,
+    #[error("the token has expired")]
+    Expired,
     #[error("the server sent what is not Openline's JSON")]
     Json(#[source] serde_json::Error),
     #[error("the server sent an object that is neither an envelope nor a position")]
@@ -115,6 +135,7 @@ impl Error {
             | Self::NoBody
             | Self::IntervalWithoutPoll
             | Self::HeaderValue { .. }
+            | Self::Setting { .. }
             | Self::Bind(BindError::Host { .. } | BindError::Origin { .. }) => EXIT_USAGE,
             _ => EXIT_FAILURE,
         }
@@ -133,7 +154,8 @@ impl Error {
             | Self::NoAnswer { .. }
             | Self::Body(_)
             | Self::Silent(_)
-            | Self::Ended => true,
+            | Self::Ended
+            | Self::Expired => true,
             Self::Answer(answer) => answer.may_pass(),
             Self::Closed { code, .. } => !is_final(*code),
             Self::WebSocket(error) => crate::listen::may_pass(error),
@@ -177,6 +199,9 @@ impl Error {
                 "give the body as an argument, or pipe it in: echo hello | openline publish news -"
             }
             Self::IntervalWithoutPoll => "the other ways of listening do not ask again and again",
+            Self::Config(_) => {
+                "docs/configuration.md lists all keys; so does `openline check-config --reference`"
+            }
             Self::Bind(error) => return bind_hint(error),
             Self::Connect { source, .. } => return connect_hint(source),
             Self::WebSocket(error) => return connect_hint(error),
@@ -335,6 +360,9 @@ impl Answer {
 
     fn hint(&self) -> Option<&'static str> {
         match self.status {
+            StatusCode::UNAUTHORIZED => Some(
+                "put an API key or a token into the environment as OPENLINE_TOKEN, or into a file for --token-file",
+            ),
             // A problem's detail says what to do; without one this may be anybody's answer.
             _ if self.detail.is_none() => Some("is it an Openline server, and --server its URL?"),
             StatusCode::UNPROCESSABLE_ENTITY => {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::header::{CONTENT_TYPE, RETRY_AFTER, USER_AGENT};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER, USER_AGENT};
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
@@ -16,6 +16,7 @@ use rustls_platform_verifier::BuilderVerifierExt as _;
 use tokio::time::timeout;
 use url::Url;
 
+use crate::credential::Credential;
 use crate::error::Error;
 use crate::server_url::{Server, UrlError};
 
@@ -32,6 +33,7 @@ const AGENT: HeaderValue =
 #[derive(Clone, Debug)]
 pub(crate) struct Http {
     server: Server,
+    credential: Credential,
     client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
 }
 
@@ -50,7 +52,7 @@ pub(crate) struct Answer {
 impl Http {
     /// # Errors
     /// [`Error::Tls`] when an `https` server's certificates could not be checked.
-    pub(crate) fn new(server: Server) -> Result<Self, Error> {
+    pub(crate) fn new(server: Server, credential: Credential) -> Result<Self, Error> {
         let mut tcp = HttpConnector::new();
         tcp.set_connect_timeout(Some(CONNECT_TIMEOUT));
         tcp.set_nodelay(true);
@@ -62,8 +64,14 @@ impl Http {
             .wrap_connector(tcp);
         Ok(Self {
             server,
+            credential,
             client: Client::builder(TokioExecutor::new()).build(connector),
         })
+    }
+
+    /// What it is asked by.
+    pub(crate) fn credential(&self) -> &Credential {
+        &self.credential
     }
 
     /// The server that is asked.
@@ -85,6 +93,9 @@ impl Http {
     ) -> Result<Response<Incoming>, Error> {
         *request.uri_mut() = uri(url)?;
         request.headers_mut().insert(USER_AGENT, AGENT);
+        if let Some(credential) = self.credential.field()? {
+            request.headers_mut().insert(AUTHORIZATION, credential);
+        }
         let answer = timeout(patience, self.client.request(request)).await;
         let server = || self.server.to_string();
         let response = match answer {

@@ -3,6 +3,7 @@
 //! `docs/cli.md` in the repository is its reference.
 
 mod args;
+mod credential;
 mod error;
 mod feed;
 mod http;
@@ -11,6 +12,7 @@ mod output;
 mod publish;
 mod serve;
 mod server_url;
+mod settings;
 mod signals;
 
 use std::process::ExitCode;
@@ -56,6 +58,8 @@ fn run(command: Command) -> Result<(), Error> {
         match command {
             Command::Demo(args) => serve::demo(args).await,
             Command::Serve(args) => serve::serve(args).await,
+            Command::CheckConfig(args) => serve::check_config(args).await,
+            Command::NewKey => serve::new_key().await,
             Command::Publish(args) => publish::run(args).await,
             Command::Listen(args) => listen::run(args).await,
         }

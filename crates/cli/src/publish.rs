@@ -10,6 +10,7 @@ use http_body_util::Full;
 use openline_server::Channel;
 
 use crate::args::Publish;
+use crate::credential::Credential;
 use crate::error::Error;
 use crate::http::Http;
 use crate::listen::Backoff;
@@ -59,7 +60,7 @@ pub(crate) async fn run(args: Publish) -> Result<(), Error> {
     });
 
     let url = server.channel(channel.as_str(), &[]);
-    let http = Http::new(server)?;
+    let http = Http::new(server, Credential::new(args.target.token_file))?;
     let mut backoff = Backoff::default();
     let mut attempts = 0;
     loop {

@@ -4,22 +4,22 @@ use std::io::IsTerminal as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use openline_server::{Config, Drained, Server};
+use openline_server::{Config, Drained, LogFormat, NewKey, Reload, Server};
 use tracing_subscriber::EnvFilter;
 
-use crate::args::{Demo, Serve};
+use crate::args::{CheckConfig, Demo, Serve};
 use crate::error::Error;
 use crate::feed::{self, Day, Replay};
 use crate::output::{Output, talk};
-use crate::signals::Shutdown;
-
-/// Names the environment variable that chooses what is logged, in the form of `tracing`'s filters.
-const LOG_VARIABLE: &str = "OPENLINE_LOG";
+use crate::settings::{self, Flags};
+use crate::signals::{Hangups, Shutdown};
 
 /// Serves until the end is asked for.
 pub(crate) async fn serve(args: Serve) -> Result<(), Error> {
-    let shutdown = start()?;
-    let server = bind(args, false).await?;
+    let (shutdown, config) = start(&args.flags, false)?;
+    let hangups = Hangups::new()?;
+    let server = bind(config).await?;
+    tokio::spawn(reload(args.flags, false, server.reload(), hangups));
     Output::new().line(&listening(server.local_addr())).await?;
     ended(server.run(shutdown.requested()).await);
     Ok(())
@@ -27,10 +27,12 @@ pub(crate) async fn serve(args: Serve) -> Result<(), Error> {
 
 /// Serves the page and replays the day until the end is asked for.
 pub(crate) async fn demo(args: Demo) -> Result<(), Error> {
-    let shutdown = start()?;
+    let (shutdown, config) = start(&args.serve.flags, true)?;
+    let hangups = Hangups::new()?;
     let day = Arc::new(Day::embedded()?);
     let flights = day.flights();
-    let server = bind(args.serve, true).await?;
+    let server = bind(config).await?;
+    tokio::spawn(reload(args.serve.flags, true, server.reload(), hangups));
     let page = page(server.local_addr());
     let mut output = Output::new();
     for line in [
@@ -60,32 +62,84 @@ pub(crate) async fn demo(args: Demo) -> Result<(), Error> {
     Ok(())
 }
 
-fn start() -> Result<Shutdown, Error> {
-    let filter = EnvFilter::builder()
-        .with_env_var(LOG_VARIABLE)
-        .with_default_directive(tracing_subscriber::filter::LevelFilter::WARN.into())
-        .from_env_lossy();
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(has_colours())
-        .init();
-    Shutdown::on_signals()
+/// `openline check-config`.
+pub(crate) async fn check_config(args: CheckConfig) -> Result<(), Error> {
+    let mut output = Output::new();
+    let Some(file) = args.file else {
+        return output.line(settings::page().trim_end()).await;
+    };
+    settings::load_file(&file)?.check().map_err(Error::Bind)?;
+    output
+        .line(&format!("{}: all is well", file.display()))
+        .await
 }
 
-async fn bind(args: Serve, pages: bool) -> Result<Server, Error> {
-    let config = Config {
-        listen: args.address,
-        pages,
-        allow_origins: args.allow_origins,
-        allow_hosts: args.allow_hosts,
-        ..Config::default()
-    };
-    let server = Server::bind(config).await.map_err(Error::Bind)?;
-    if let Some(warning) = exposure(server.local_addr()) {
-        talk(warning);
+/// `openline new-key`.
+pub(crate) async fn new_key() -> Result<(), Error> {
+    let new = NewKey::random();
+    let mut output = Output::new();
+    output.line(&new.key).await?;
+    talk(format_args!(
+        "keep the key; nobody can show it again. For the server's configuration, under a name of your choice:\n\n\
+         [key.backend]\nhash = \"{}\"",
+        new.hash
+    ));
+    Ok(())
+}
+
+/// Takes over the process's signals and its log, and reads the configuration.
+fn start(flags: &Flags, pages: bool) -> Result<(Shutdown, Config), Error> {
+    let config = load(flags, pages)?;
+    let filter = EnvFilter::builder()
+        .with_default_directive(tracing_subscriber::filter::LevelFilter::WARN.into())
+        .parse_lossy(&config.log);
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(has_colours());
+    match config.log_format {
+        LogFormat::Json => log.json().flatten_event(true).init(),
+        _ => log.init(),
     }
+    for (name, near) in settings::strange_variables() {
+        talk(format_args!(
+            "warning: {name} is not a setting; did you mean {near}?"
+        ));
+    }
+    Ok((Shutdown::on_signals()?, config))
+}
+
+fn load(flags: &Flags, pages: bool) -> Result<Config, Error> {
+    let mut config = settings::load(flags)?;
+    config.pages = pages;
+    Ok(config)
+}
+
+async fn bind(config: Config) -> Result<Server, Error> {
+    let server = Server::bind(config).await.map_err(Error::Bind)?;
+    talk(access(&server));
     Ok(server)
+}
+
+/// Reads the configuration again whenever the process is told to (SIGHUP). What is wrong then is told, and nothing
+/// changes.
+async fn reload(flags: Flags, pages: bool, reload: Reload, mut hangups: Hangups) {
+    loop {
+        hangups.next().await;
+        let changed =
+            load(&flags, pages).and_then(|config| reload.apply(config).map_err(Error::Bind));
+        match changed {
+            Ok(fixed) if fixed.is_empty() => talk("reloaded the configuration"),
+            Ok(fixed) => talk(format_args!(
+                "reloaded the configuration; these need a new start: {}",
+                fixed.join(", ")
+            )),
+            Err(error) => {
+                talk("the configuration was not reloaded; the one before stays in force");
+                error.print();
+            }
+        }
+    }
 }
 
 /// Colours are for terminals, and for who did not ask for none (<https://no-color.org>).
@@ -94,15 +148,13 @@ fn has_colours() -> bool {
     std::io::stderr().is_terminal() && !unwanted
 }
 
-/// What to know about an address that others than this machine reach.
-fn exposure(address: SocketAddr) -> Option<String> {
-    let is_near = address.ip().to_canonical().is_loopback();
-    (!is_near).then(|| {
-        format!(
-            "warning: everyone who reaches {address} may publish, delete and listen: there is no access control; keep \
-             others out by a firewall or a proxy, or listen on 127.0.0.1"
-        )
-    })
+/// What anonymous clients may do, which is to be known at every start.
+fn access(server: &Server) -> &'static str {
+    if server.is_open() {
+        "everyone on this machine may publish and listen: there are no keys and no tokens in the configuration"
+    } else {
+        "only who has a key or a token may publish and listen, and anonymous clients where the configuration lets them"
+    }
 }
 
 fn ended(drained: Drained) {
@@ -125,29 +177,5 @@ fn page(address: SocketAddr) -> String {
         format!("http://localhost:{}/", address.port())
     } else {
         format!("http://{address}/")
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_what_others_reach_is_warned_of() {
-        for near in [
-            "127.0.0.1:8000",
-            "127.8.9.1:1",
-            "[::1]:8000",
-            "[::ffff:127.0.0.1]:1",
-        ] {
-            assert_eq!(exposure(near.parse().unwrap()), None, "{near}");
-        }
-        for far in ["0.0.0.0:8000", "[::]:8000", "192.168.1.9:8000"] {
-            let warning = exposure(far.parse().unwrap()).unwrap();
-            assert!(
-                warning.contains(&format!("everyone who reaches {far} may publish")),
-                "{warning}"
-            );
-        }
     }
 }

@@ -50,6 +50,36 @@ impl Shutdown {
     }
 }
 
+/// The wish to read the configuration again: SIGHUP. Where there is no such signal it never comes.
+#[derive(Debug)]
+pub(crate) struct Hangups {
+    #[cfg(unix)]
+    signal: tokio::signal::unix::Signal,
+}
+
+impl Hangups {
+    /// Takes over the signal, which would end the process.
+    ///
+    /// # Errors
+    /// [`Error::Signals`] when the system refuses.
+    pub(crate) fn new() -> Result<Self, Error> {
+        Ok(Self {
+            #[cfg(unix)]
+            signal: tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup())
+                .map_err(Error::Signals)?,
+        })
+    }
+
+    /// Waits for the next one.
+    pub(crate) async fn next(&mut self) {
+        #[cfg(unix)]
+        if self.signal.recv().await.is_some() {
+            return;
+        }
+        std::future::pending().await
+    }
+}
+
 #[cfg(unix)]
 struct Signals {
     interrupt: tokio::signal::unix::Signal,

@@ -91,6 +91,29 @@ impl Filter {
         }
     }
 
+    /// Whether this asks for every channel that `other` asks for.
+    ///
+    /// ```
+    /// use openline_server::Filter;
+    ///
+    /// let right: Filter = "flights/**".parse()?;
+    /// assert!(right.covers(&"flights/*/gate".parse()?));
+    /// assert!(!right.covers(&"**".parse()?));
+    /// # Ok::<(), openline_server::NameError>(())
+    /// ```
+    pub fn covers(&self, other: &Self) -> bool {
+        let mut others = other.as_str().split('/');
+        for segment in self.as_str().split('/') {
+            match (segment, others.next()) {
+                ("**", Some(_)) => return true,
+                ("*", Some(other)) if other != "**" => {}
+                (own, Some(other)) if own == other => {}
+                _ => return false,
+            }
+        }
+        others.next().is_none()
+    }
+
     /// The filter as it was written.
     pub fn as_str(&self) -> &str {
         match self {
@@ -315,6 +338,35 @@ mod tests {
         assert!(matches("*/gate", "UA1/gate"));
         assert!(!matches("*/gate", "UA1/late"));
         assert!(matches("*/gate/**", "UA1/gate/x/y"));
+    }
+
+    #[test]
+    fn a_filter_covers_what_asks_for_no_more() {
+        const FILTERS: [&str; 12] = [
+            "a", "b", "a/b", "a/b/c", "*", "**", "a/*", "a/**", "*/b", "*/b/**", "a/*/c", "*/*",
+        ];
+        let mut channels = vec![String::new()];
+        for depth in 0..4 {
+            let longer = channels
+                .iter()
+                .filter(|name| name.split('/').count() == depth + 1);
+            let longer: Vec<_> = longer
+                .flat_map(|name| ["a", "b", "c", "x"].map(|segment| format!("{name}/{segment}")))
+                .collect();
+            channels.extend(longer);
+        }
+        let channels: Vec<_> = channels[1..]
+            .iter()
+            .map(|name| channel(&name[1..]))
+            .collect();
+        for one in FILTERS.map(|text| text.parse::<Filter>().unwrap()) {
+            for other in FILTERS.map(|text| text.parse::<Filter>().unwrap()) {
+                let all = channels
+                    .iter()
+                    .all(|channel| one.matches(channel) || !other.matches(channel));
+                assert_eq!(one.covers(&other), all, "{one} covers {other}");
+            }
+        }
     }
 
     #[test]

@@ -45,7 +45,8 @@ impl Connections {
 
     /// Serves a connection in a task of its own.
     pub(crate) fn serve(&self, tcp: TcpStream, place: OwnedSemaphorePermit) {
-        let config = &self.app.config;
+        let now = self.app.now();
+        let config = &now.config;
         let line = Arc::new(Line::new(place));
         let (header, write) = (config.header_timeout, config.write_timeout);
         let wire = Wire::new(tcp, Arc::clone(&line), header, write);

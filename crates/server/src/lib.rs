@@ -29,6 +29,7 @@
 //! shared, into the bounded queue of each subscriber. [`Publication`] makes each form in which it
 //! goes over the wire once.
 
+mod auth;
 mod broker;
 mod channel;
 mod clock;
@@ -46,15 +47,19 @@ mod server;
 mod transport;
 mod wire;
 
+pub use auth::{AuthError, KeyHash, NewKey};
 pub use broker::{
     Appended, Broker, BrokerError, Fingerprint, Idempotency, KEY_LIFETIME, MemoryBroker, Page,
     Scope, Since, Subscription,
 };
 pub use channel::{Channel, Filter, MAX_NAME, MAX_SEGMENT, MAX_SEGMENTS, NameError, Pattern};
 pub use clock::{Clock, SystemClock};
-pub use config::{Config, HistoryLimits};
+pub use config::{
+    Anonymous, ApiKey, Config, HistoryLimits, LogFormat, Namespace, Raw, Secret, Setting,
+    SettingError, Settings, TokenConfig,
+};
 pub use cursor::{Cursor, CursorError, Epoch};
 pub use hub::{Hub, HubGuard, Lagged, Live};
 pub use publication::{Content, ContentError, Kind, MAX_CONTENT_TYPE, Publication};
 pub use publisher::{PublishError, Published, Publisher};
-pub use server::{BindError, Drained, Server};
+pub use server::{BindError, Drained, Reload, Server};

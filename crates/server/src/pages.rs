@@ -163,7 +163,7 @@ pub(crate) async fn plain(State(app): State<Arc<App>>, request: Request) -> Resp
          \n\
          A name is segments between slashes, such as flights/UA1545-EWR. To listen to many channels\n\
          at once, use * for one segment and ** for the rest: flights/*, flights/**.\n",
-        app.config.max_publication,
+        app.now().config.max_publication,
     );
     let mut response = text.into_response();
     let cache = HeaderValue::from_static("no-cache");

@@ -1,6 +1,7 @@
 //! The one path on which everything is published, whether it comes by HTTP or from this process.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -27,13 +28,21 @@ use crate::publication::{Content, ContentError};
 #[derive(Debug, Clone)]
 pub struct Publisher {
     broker: Arc<dyn Broker>,
-    limit: usize,
+    limit: Arc<AtomicUsize>,
 }
 
 impl Publisher {
     /// Publishes to `broker` bodies of at most `limit` bytes.
     pub(crate) fn new(broker: Arc<dyn Broker>, limit: usize) -> Self {
-        Self { broker, limit }
+        Self {
+            broker,
+            limit: Arc::new(AtomicUsize::new(limit)),
+        }
+    }
+
+    /// Takes bodies of at most that many bytes from now on, as every clone does.
+    pub(crate) fn set_limit(&self, limit: usize) {
+        self.limit.store(limit, Ordering::Relaxed);
     }
 
     /// Publishes `body` on `channel`. When it returns `Ok` the publication is in the log, as
@@ -62,8 +71,9 @@ impl Publisher {
         body: Bytes,
         scope: Option<Scope>,
     ) -> Result<Appended, PublishError> {
-        if body.len() > self.limit {
-            return Err(PublishError::TooLarge { limit: self.limit });
+        let limit = self.limit.load(Ordering::Relaxed);
+        if body.len() > limit {
+            return Err(PublishError::TooLarge { limit });
         }
         let content = Content::new(content_type, body)?;
         let idempotency = scope.map(|scope| Idempotency {

@@ -10,16 +10,15 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
+use crate::auth::{Auth, AuthError};
 use crate::broker::{Broker, MemoryBroker};
+use crate::channel::{Channel, NameError};
 use crate::config::Config;
 use crate::connection::Connections;
-use crate::http::{App, BadEntry, Guard, UnderWay};
+use crate::http::{App, BadEntry, Current, Guard};
 use crate::hub::Hub;
 use crate::line::Line;
-use crate::meter::Meters;
 use crate::publisher::Publisher;
 use crate::wire::Wire;
 
@@ -48,7 +47,7 @@ impl Server {
     ///
     /// Needs a tokio runtime with I/O and time.
     pub async fn bind(config: Config) -> Result<Self, BindError> {
-        check(&config)?;
+        config.check()?;
         let address = config.listen;
         let failed = |source: io::Error| match source.kind() {
             io::ErrorKind::AddrInUse => BindError::InUse { address },
@@ -58,23 +57,12 @@ impl Server {
         // share it in silence.
         let listener = TcpListener::bind(address).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
-        let guard = Guard::new(address.ip(), &config.allow_hosts, &config.allow_origins)?;
-
         let hub = Hub::new(config.max_queue);
         let keys = config.max_idempotency_keys;
         let broker: Arc<dyn Broker> =
             Arc::new(MemoryBroker::new(config.history.clone(), keys, hub));
-        let app = Arc::new(App {
-            publisher: Publisher::new(Arc::clone(&broker), config.max_publication),
-            under_way: UnderWay::new(keys),
-            config,
-            broker,
-            guard,
-            meters: Meters::default(),
-            drain: CancellationToken::new(),
-            cut: CancellationToken::new(),
-            tasks: TaskTracker::new(),
-        });
+        let current = current(config, address, None)?;
+        let app = Arc::new(App::new(current, broker));
         Ok(Self {
             listener,
             address,
@@ -90,6 +78,20 @@ impl Server {
     /// A handle that publishes as `POST` does, before, while and after the server runs.
     pub fn publisher(&self) -> Publisher {
         self.app.publisher.clone()
+    }
+
+    /// A handle that changes the configuration while the server runs.
+    pub fn reload(&self) -> Reload {
+        Reload {
+            app: Arc::clone(&self.app),
+            address: self.address,
+        }
+    }
+
+    /// Whether anonymous clients may do all that the configuration says nothing of, as they may on a
+    /// loopback address without a key and without tokens.
+    pub fn is_open(&self) -> bool {
+        crate::auth::is_open(&self.app.now().config)
     }
 
     /// Serves until `shutdown` is done, then drains: it stops listening, closes WebSockets with
@@ -113,7 +115,7 @@ impl Server {
         tracing::info!(connections = app.tasks.len(), "draining");
         app.drain.cancel();
         app.tasks.close();
-        let cut = match timeout(app.config.drain_timeout, app.tasks.wait()).await {
+        let cut = match timeout(app.now().config.drain_timeout, app.tasks.wait()).await {
             Ok(()) => 0,
             Err(_) => app.tasks.len(),
         };
@@ -124,13 +126,56 @@ impl Server {
     }
 }
 
+/// Changes what a running server goes by.
+#[derive(Debug, Clone)]
+pub struct Reload {
+    app: Arc<App>,
+    address: SocketAddr,
+}
+
+impl Reload {
+    /// Puts `config` into force for all requests to come; connections stay, and so do rights that
+    /// were granted before. Returns the keys of what differs and needs a new start, which stays as it
+    /// was.
+    ///
+    /// # Errors
+    /// What is wrong with `config`; nothing has changed then.
+    pub fn apply(&self, config: Config) -> Result<Vec<String>, BindError> {
+        config.check()?;
+        let before = self.app.now();
+        let fixed = before.config.needs_restart(&config);
+        let new = Config {
+            listen: before.config.listen,
+            pages: before.config.pages,
+            max_connections: before.config.max_connections,
+            ..config
+        };
+        self.app.publisher.set_limit(new.max_publication);
+        self.app.change(current(new, self.address, Some(&before))?);
+        Ok(fixed)
+    }
+}
+
+/// What answers go by under `config`.
+fn current(
+    config: Config,
+    address: SocketAddr,
+    before: Option<&Current>,
+) -> Result<Current, BindError> {
+    Ok(Current {
+        guard: Guard::new(address.ip(), &config.allow_hosts, &config.allow_origins)?,
+        auth: Auth::new(&config, before.map(|before| &before.auth))?,
+        config,
+    })
+}
+
 /// Accepts connections, for ever.
 async fn accept(listener: &TcpListener, app: &Arc<App>, connections: &Connections) {
     /// The longest pause after an accept that failed.
     const MAX_PAUSE: Duration = Duration::from_secs(1);
     const FIRST_PAUSE: Duration = Duration::from_millis(10);
 
-    let places = Arc::new(Semaphore::new(app.config.max_connections));
+    let places = Arc::new(Semaphore::new(app.now().config.max_connections));
     let refusals = Arc::new(Semaphore::new(MAX_REFUSALS));
     let mut pause = FIRST_PAUSE;
     loop {
@@ -232,6 +277,17 @@ pub enum BindError {
         /// The entry.
         host: String,
     },
+    /// A namespace's name is no channel's.
+    #[error("namespace.{name:?} is not a channel's name")]
+    Namespace {
+        /// The name.
+        name: String,
+        /// What is wrong with it.
+        source: NameError,
+    },
+    /// Keys or tokens cannot be set up.
+    #[error(transparent)]
+    Auth(#[from] AuthError),
     /// An entry of [`Config::allow_origins`] is no origin.
     #[error("{origin:?} is not an origin such as https://app.example, nor * alone")]
     Origin {
@@ -249,8 +305,29 @@ impl From<BadEntry> for BindError {
     }
 }
 
+impl Config {
+    /// Refuses what a server could not do its work under. [`Server::bind`] and [`Reload::apply`] do
+    /// so too; this is for one who wants to know before.
+    ///
+    /// # Errors
+    /// The first thing that is wrong.
+    pub fn check(&self) -> Result<(), BindError> {
+        bounds(self)?;
+        for name in self.namespaces.keys() {
+            name.parse::<Channel>()
+                .map_err(|source| BindError::Namespace {
+                    name: name.clone(),
+                    source,
+                })?;
+        }
+        Guard::new(self.listen.ip(), &self.allow_hosts, &self.allow_origins)?;
+        Auth::new(self, None)?;
+        Ok(())
+    }
+}
+
 /// Refuses limits under which the server could not do its work.
-fn check(config: &Config) -> Result<(), BindError> {
+fn bounds(config: &Config) -> Result<(), BindError> {
     /// Far more than anything needs, and far from where sums of times overflow.
     const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
     const AT_LEAST_ONE: &str = "at least 1";

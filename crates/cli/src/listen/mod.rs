@@ -14,6 +14,7 @@ use std::time::Duration;
 use openline_server::Filter;
 
 use crate::args::{Listen, Via};
+use crate::credential::Credential;
 use crate::error::Error;
 use crate::http::Http;
 use crate::output::{Output, talk};
@@ -55,7 +56,10 @@ pub(crate) async fn run(args: Listen) -> Result<(), Error> {
         return Err(Error::IntervalWithoutPoll);
     }
     let way = Way {
-        http: Http::new(Server::parse(&args.target.server)?)?,
+        http: Http::new(
+            Server::parse(&args.target.server)?,
+            Credential::new(args.target.token_file),
+        )?,
         channel,
         via: args.via,
         interval: args.interval.unwrap_or(INTERVAL),

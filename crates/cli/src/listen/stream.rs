@@ -20,6 +20,8 @@ use crate::http::media_type;
 
 const EVENT_STREAM: &str = "text/event-stream";
 const NDJSON: &str = "application/x-ndjson";
+/// The last line of one who may not listen any more.
+const EXPIRED: &str = r#"{"expired":true}"#;
 
 /// One open answer.
 pub(super) struct Stream {
@@ -91,6 +93,9 @@ impl Format {
     fn read(&mut self, chunk: &[u8], ready: &mut VecDeque<Event>) -> Result<(), Error> {
         match self {
             Self::Ndjson(lines) => lines.push(chunk, |line| {
+                if line == EXPIRED {
+                    return Err(Error::Expired);
+                }
                 ready.push_back(Item::parse(line)?.into_event(line)?);
                 Ok(())
             }),
@@ -116,7 +121,7 @@ impl Format {
 fn of_many(event: sse::Event) -> Result<Option<Event>, Error> {
     match event.kind.as_str() {
         "message" => Item::parse(&event.data)?.into_event(&event.data).map(Some),
-        _ => Ok(position(event)),
+        _ => position(event),
     }
 }
 
@@ -130,7 +135,7 @@ fn of_one(event: sse::Event, channel: &str) -> Result<Option<Event>, Error> {
     match event.kind.as_str() {
         "message" => line.data = Some(&event.data),
         "binary" => line.base64 = Some(&event.data),
-        _ => return Ok(position(event)),
+        _ => return position(event),
     }
     let line = serde_json::to_string(&line).map_err(Error::Json)?;
     Ok(Some(Event::Publication {
@@ -140,16 +145,17 @@ fn of_one(event: sse::Event, channel: &str) -> Result<Option<Event>, Error> {
     }))
 }
 
-fn position(event: sse::Event) -> Option<Event> {
+fn position(event: sse::Event) -> Result<Option<Event>, Error> {
     let recovered = match event.kind.as_str() {
         "ready" => true,
         "gap" => false,
-        _ => return None,
+        "expired" => return Err(Error::Expired),
+        _ => return Ok(None),
     };
-    Some(Event::Stands {
+    Ok(Some(Event::Stands {
         cursor: event.id,
         recovered,
-    })
+    }))
 }
 
 /// What is printed of an event that carries the body alone.

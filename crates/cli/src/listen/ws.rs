@@ -1,6 +1,7 @@
 //! Listening over a WebSocket with the subprotocol that carries cursors.
 
 use http::StatusCode;
+use http::header::AUTHORIZATION;
 use openline::{Client, CloseCode, Config, Message, WebSocket};
 
 use super::item::Item;
@@ -11,6 +12,9 @@ use crate::http::Answer;
 /// Envelopes in place of bare bodies.
 const SUBPROTOCOL: &str = "openline.v1";
 
+/// How the server begins to say that the right to listen is over, and may be renewed.
+const EXPIRED: &str = "the token has expired";
+
 /// One open connection.
 pub(super) struct Ws(WebSocket);
 
@@ -18,8 +22,11 @@ impl Ws {
     pub(super) async fn open(way: &Way, since: Option<&str>) -> Result<Self, Error> {
         let query: Vec<_> = since.map(|cursor| ("since", cursor)).into_iter().collect();
         let url = way.http.server().web_socket(way.channel.as_str(), &query);
-        let (socket, _) = Client::new(url.as_str())
-            .map_err(Error::WebSocket)?
+        let mut client = Client::new(url.as_str()).map_err(Error::WebSocket)?;
+        if let Some(credential) = way.http.credential().field()? {
+            client = client.header(AUTHORIZATION, credential);
+        }
+        let (socket, _) = client
             .subprotocol(SUBPROTOCOL)
             .config(Config::default().max_message(MAX_ITEM_BYTES))
             .connect()
@@ -48,6 +55,10 @@ impl Ws {
 
     fn closed(&self) -> Error {
         let closed = self.0.closed().unwrap_or_default();
+        let said = closed.received.as_ref().map(|said| said.reason.as_ref());
+        if said.is_some_and(|reason: &str| reason.starts_with(EXPIRED)) {
+            return Error::Expired;
+        }
         Error::Closed {
             code: closed.code(),
             reason: closed

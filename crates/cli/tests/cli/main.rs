@@ -4,5 +4,6 @@ mod command_line;
 mod publish_and_listen;
 mod scripted;
 mod serving;
+mod settings;
 mod support;
 mod tls;

@@ -19,6 +19,7 @@ pub(crate) fn command(args: &[&str]) -> Command {
     command
         .args(args)
         .env_remove("OPENLINE_LOG")
+        .env_remove("OPENLINE_TOKEN")
         .stdin(Stdio::null());
     command
 }
@@ -125,6 +126,12 @@ impl Running {
         self.child.try_wait().unwrap().is_some()
     }
 
+    /// Waits for the end; what was said on standard error until then.
+    pub(crate) fn end_with_log(mut self) -> (ExitStatus, Vec<String>) {
+        let log = std::iter::from_fn(|| self.stderr.next()).collect();
+        (self.child.wait().unwrap(), log)
+    }
+
     /// Waits for the end.
     pub(crate) fn end(mut self) -> ExitStatus {
         while self.stderr.next().is_some() {}
@@ -175,7 +182,11 @@ impl Server {
     }
 
     pub(crate) fn start_with(args: &[&str]) -> Self {
-        let mut running = Running::start(args);
+        Self::started(Running::start(args))
+    }
+
+    /// One that was started; its address is told first.
+    pub(crate) fn started(mut running: Running) -> Self {
         let line = running.line();
         let url = line
             .strip_prefix("listening on ")

@@ -25,9 +25,10 @@ use super::{App, CHANNEL_METHODS};
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// What a page of another origin may read of an answer.
-const EXPOSED: &str = "ETag, Preference-Applied, Retry-After, Allow";
+const EXPOSED: &str = "ETag, Preference-Applied, Retry-After, Allow, WWW-Authenticate";
 /// What it may send.
-const ALLOWED: &str = "Accept, Content-Type, Idempotency-Key, If-None-Match, Last-Event-ID, Prefer";
+const ALLOWED: &str = "Accept, Authorization, Content-Type, Idempotency-Key, If-None-Match, \
+                       Last-Event-ID, Prefer, X-API-Key";
 /// How long a browser may remember that, in seconds.
 const PREFLIGHT_AGE: &str = "7200";
 
@@ -220,7 +221,8 @@ impl Guard {
 
 /// The check before everything: on every URL the host, on all that pages could misuse the origin.
 pub(crate) async fn check(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
-    let guard = &app.guard;
+    let now = app.now();
+    let guard = &now.guard;
     let host = match guard.host(&request) {
         Ok(host) => host,
         Err(problem) => return problem.into_response(),

@@ -7,7 +7,7 @@ mod publish;
 mod under_way;
 mod url;
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use axum::Router;
@@ -17,9 +17,11 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use http::header::{ALLOW, CACHE_CONTROL, HeaderValue, VARY};
 use http::{HeaderMap, Method, StatusCode};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::auth::{Action, Auth, Grant};
 use crate::broker::Broker;
 use crate::channel::{Channel, Filter};
 use crate::line::Line;
@@ -43,10 +45,10 @@ const PATTERN_METHODS: &str = "GET, HEAD, OPTIONS";
 /// What every request is answered from.
 #[derive(Debug)]
 pub(crate) struct App {
-    pub(crate) config: Config,
+    /// What a reload changes.
+    current: RwLock<Arc<Current>>,
     pub(crate) broker: Arc<dyn Broker>,
     pub(crate) publisher: Publisher,
-    pub(crate) guard: Guard,
     pub(crate) under_way: UnderWay,
     /// Used only where the pages that read them are served.
     pub(crate) meters: Meters,
@@ -58,10 +60,47 @@ pub(crate) struct App {
     pub(crate) tasks: TaskTracker,
 }
 
+/// What the answers of one moment go by.
+#[derive(Debug)]
+pub(crate) struct Current {
+    pub(crate) config: Config,
+    pub(crate) guard: Guard,
+    pub(crate) auth: Auth,
+}
+
+impl App {
+    /// `current` is what is in force at first.
+    pub(crate) fn new(current: Current, broker: Arc<dyn Broker>) -> Self {
+        let config = &current.config;
+        Self {
+            publisher: Publisher::new(Arc::clone(&broker), config.max_publication),
+            under_way: UnderWay::new(config.max_idempotency_keys),
+            broker,
+            meters: Meters::default(),
+            drain: CancellationToken::new(),
+            cut: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+            current: RwLock::new(Arc::new(current)),
+        }
+    }
+
+    /// What is in force now. Whoever needs two things of it that fit together asks once.
+    pub(crate) fn now(&self) -> Arc<Current> {
+        let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(&current)
+    }
+
+    /// Puts something else into force, for all requests to come.
+    pub(crate) fn change(&self, new: Current) {
+        let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
+        *current = Arc::new(new);
+    }
+}
+
 /// The routes of `app`.
 pub(crate) fn router(app: Arc<App>) -> Router {
     let mut router = Router::new().route("/channels/{*channel}", any(channel));
-    if app.config.pages {
+    if app.now().config.pages {
         router = router
             .route("/", any(pages::index))
             .route("/assets/{file}", any(pages::asset))
@@ -98,23 +137,35 @@ async fn channel(State(app): State<Arc<App>>, request: Request) -> Response {
 }
 
 async fn dispatch(app: Arc<App>, request: Request) -> Result<Response, Problem> {
+    let now = app.now();
     let path = request.uri().path();
     let filter = url::filter(path.strip_prefix("/channels/").unwrap_or(path))?;
     let query = Query::parse(request.uri().query().unwrap_or_default())?;
-    if app.config.pages
+    if now.config.pages
         && let Some(name) = &query.meter
         && let Some(line) = request.extensions().get::<Arc<Line>>()
     {
         line.meter(app.meters.get(name));
     }
-    match *request.method() {
-        Method::GET | Method::HEAD => listen(app, filter, query, request).await,
+    let (parts, body) = request.into_parts();
+    let may = async |action: Action, filter: &Filter| {
+        let grant = now.auth.grant(&parts).await?;
+        now.auth.check(&now.config, &grant, action, filter)?;
+        Ok::<_, Problem>(grant)
+    };
+    match parts.method {
+        Method::GET | Method::HEAD => {
+            let grant = may(negotiate::action(&parts.headers), &filter).await?;
+            listen(app, grant, filter, query, Request::from_parts(parts, body)).await
+        }
         Method::POST => {
             let channel = only_channel(filter, "publish to")?;
-            publish::publish(&app, channel, request).await
+            let grant = may(Action::Publish, &Filter::Exact(channel.clone())).await?;
+            publish::publish(&app, &now.config, &grant.who, channel, parts, body).await
         }
         Method::DELETE => {
             let channel = only_channel(filter, "delete")?;
+            may(Action::Publish, &Filter::Exact(channel.clone())).await?;
             app.broker.remove(&channel).await?;
             tracing::debug!(%channel, "deleted");
             Ok(StatusCode::NO_CONTENT.into_response())
@@ -151,6 +202,7 @@ fn only_channel(filter: Filter, what: &str) -> Result<Channel, Problem> {
 /// `since`.
 async fn listen(
     app: Arc<App>,
+    grant: Grant,
     filter: Filter,
     query: Query,
     request: Request,
@@ -159,13 +211,13 @@ async fn listen(
     let is_state = matches!(query.since, Ok(None));
     let since = negotiate::since(headers, query.since)?;
     if *request.method() == Method::GET && ws::is_asked_for(headers) {
-        return ws::open(app, filter, since, request).await;
+        return ws::open(app, grant, filter, since, request).await;
     }
     match negotiate::form(headers) {
-        Form::Sse => stream::sse(app, filter, since).await,
-        Form::Ndjson => stream::ndjson(app, filter, since).await,
+        Form::Sse => stream::sse(app, grant, filter, since).await,
+        Form::Ndjson => stream::ndjson(app, grant, filter, since).await,
         Form::Plain => {
-            let wait = Wait::from(headers);
+            let wait = Wait::from(headers, &grant);
             let answer = match filter {
                 Filter::Exact(channel) if is_state => {
                     poll::state(&app, channel, Known::from(headers), wait.time()).await
@@ -178,20 +230,32 @@ async fn listen(
 }
 
 /// What `Prefer: wait` asks for, and the word that it was done.
-struct Wait(Option<Duration>);
+struct Wait {
+    asked: Option<Duration>,
+    time: Duration,
+}
 
 impl Wait {
-    fn from(headers: &HeaderMap) -> Self {
-        Self(negotiate::wait(headers))
+    /// Nobody is held for longer than the right to listen lasts.
+    fn from(headers: &HeaderMap, grant: &Grant) -> Self {
+        let asked = negotiate::wait(headers);
+        let time = asked.unwrap_or_default();
+        let left = grant
+            .expires
+            .map(|end| end.saturating_duration_since(Instant::now()));
+        Self {
+            asked,
+            time: left.map_or(time, |left| left.min(time)),
+        }
     }
 
     fn time(&self) -> Duration {
-        self.0.unwrap_or_default()
+        self.time
     }
 
     fn applied_to(&self, answer: Result<Response, Problem>) -> Response {
         let mut response = answer.unwrap_or_else(IntoResponse::into_response);
-        if let Some(time) = self.0
+        if let Some(time) = self.asked
             && let Ok(value) = HeaderValue::try_from(format!("wait={}", time.as_secs()))
         {
             response.headers_mut().insert("preference-applied", value);

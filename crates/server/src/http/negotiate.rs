@@ -5,9 +5,11 @@ use std::time::Duration;
 use http::header::{ACCEPT, HeaderMap, HeaderName, IF_NONE_MATCH};
 
 use super::problem::Problem;
+use crate::auth::Action;
 use crate::broker::Since;
 use crate::cursor::Cursor;
 use crate::publication::Publication;
+use crate::transport::ws;
 
 /// Longest time that a request is held.
 const MAX_WAIT: Duration = Duration::from_secs(60);
@@ -59,6 +61,15 @@ fn quality(parameter: &str) -> Option<u16> {
     let weight: f32 = value.trim().parse().ok()?;
     // In thousandths, the finest that RFC 9110 §12.4.2 has; the cast saturates.
     Some((weight.clamp(0.0, 1.0) * 1000.0) as u16)
+}
+
+/// What a `GET` is: listening, if it is held or has no end, and reading else.
+pub(crate) fn action(headers: &HeaderMap) -> Action {
+    if ws::is_asked_for(headers) || form(headers) != Form::Plain || wait(headers).is_some() {
+        Action::Subscribe
+    } else {
+        Action::Read
+    }
 }
 
 /// For how long `Prefer: wait` (RFC 7240 §4.3) asks to hold the request, at most a minute. The

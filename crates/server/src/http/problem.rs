@@ -21,6 +21,8 @@ pub(crate) enum Kind {
     BadRequest,
     BadCursor,
     BadJson,
+    Unauthorized,
+    Forbidden,
     ForeignHost,
     ForeignOrigin,
     NotFound,
@@ -50,6 +52,12 @@ impl Kind {
             Self::BadRequest => ("bad-request", StatusCode::BAD_REQUEST, "Malformed request"),
             Self::BadCursor => ("bad-cursor", StatusCode::BAD_REQUEST, "Not a cursor"),
             Self::BadJson => ("bad-json", StatusCode::BAD_REQUEST, "Not JSON"),
+            Self::Unauthorized => (
+                "unauthorized",
+                StatusCode::UNAUTHORIZED,
+                "Credentials are needed",
+            ),
+            Self::Forbidden => ("forbidden", StatusCode::FORBIDDEN, "Not allowed"),
             Self::ForeignHost => (
                 "foreign-host",
                 StatusCode::FORBIDDEN,

@@ -1,20 +1,22 @@
 //! `POST`: publishing.
 
 use axum::body::Body;
-use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http::header::{
     ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderMap, HeaderValue,
 };
+use http::request::Parts;
 use http::{HeaderName, StatusCode};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use serde_json::json;
 
 use super::App;
 use super::problem::{Kind, Problem};
+use crate::auth::Who;
 use crate::broker::Scope;
 use crate::channel::Channel;
+use crate::config::Config;
 use crate::publisher::PublishError;
 use crate::transport::etag;
 
@@ -27,17 +29,22 @@ const NO_TYPE: &str = "application/octet-stream";
 /// Publishes the request's body on `channel`.
 pub(super) async fn publish(
     app: &App,
+    config: &Config,
+    who: &Who,
     channel: Channel,
-    request: Request,
+    parts: Parts,
+    body: Body,
 ) -> Result<Response, Problem> {
-    let (parts, body) = request.into_parts();
     let content_type = content_type(&parts.headers)?;
     // Taken with the head: of two tries at the same time, the one that comes second is told so
     // however slowly the first one's body comes.
     let reserved = idempotency_key(&parts.headers)?
-        .map(|key| app.under_way.reserve(Scope::new("", &channel, key)))
+        .map(|key| {
+            app.under_way
+                .reserve(Scope::new(&who.to_string(), &channel, key))
+        })
         .transpose()?;
-    let body = read(app, &parts.headers, body).await?;
+    let body = read(config, &parts.headers, body).await?;
     let scope = reserved.as_ref().map(|reserved| reserved.scope);
     let appended = app
         .publisher
@@ -100,8 +107,8 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
 }
 
 /// The whole body, if it comes in time and is not too large. No more than the limit is ever kept.
-async fn read(app: &App, headers: &HeaderMap, body: Body) -> Result<Bytes, Problem> {
-    let limit = app.config.max_publication;
+async fn read(config: &Config, headers: &HeaderMap, body: Body) -> Result<Bytes, Problem> {
+    let limit = config.max_publication;
     let too_large = || Problem::from(PublishError::TooLarge { limit });
     let declared = headers
         .get(CONTENT_LENGTH)
@@ -109,7 +116,7 @@ async fn read(app: &App, headers: &HeaderMap, body: Body) -> Result<Bytes, Probl
     if declared.is_some_and(|length: u64| length > limit as u64) {
         return Err(too_large());
     }
-    match tokio::time::timeout(app.config.body_timeout, Limited::new(body, limit).collect()).await {
+    match tokio::time::timeout(config.body_timeout, Limited::new(body, limit).collect()).await {
         Ok(Ok(body)) => Ok(body.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
         Ok(Err(_)) => Err(Problem::new(Kind::BadRequest, "the body broke off")),
@@ -117,7 +124,7 @@ async fn read(app: &App, headers: &HeaderMap, body: Body) -> Result<Bytes, Probl
             Kind::BodyTimeout,
             format!(
                 "send the whole body within {} s",
-                app.config.body_timeout.as_secs()
+                config.body_timeout.as_secs()
             ),
         )),
     }

@@ -13,14 +13,26 @@ use http::header::{CONTENT_TYPE, HeaderValue};
 use tokio_util::sync::CancellationToken;
 
 use super::standing;
+use crate::auth::Grant;
 use crate::broker::{Since, Subscription};
 use crate::channel::Filter;
 use crate::http::{App, Problem};
 use crate::hub::Live;
 use crate::publication::Publication;
 
+/// The last words of an event stream whose client may not listen any more. They bear no id, so that
+/// the client comes back from where it stood.
+const EXPIRED_EVENT: &str = "event: expired\ndata: {\"expired\":true}\n\n";
+/// The same on a stream of lines.
+const EXPIRED_LINE: &str = "{\"expired\":true}\n";
+
 /// Server-Sent Events: of one channel the bodies alone, of a pattern envelopes.
-pub(crate) async fn sse(app: Arc<App>, filter: Filter, since: Since) -> Result<Response, Problem> {
+pub(crate) async fn sse(
+    app: Arc<App>,
+    grant: Grant,
+    filter: Filter,
+    since: Since,
+) -> Result<Response, Problem> {
     let subscription = app.broker.subscribe(&filter, since).await?;
     let (cursor, recovered) = (subscription.cursor, subscription.recovered);
     let event = if recovered { "ready" } else { "gap" };
@@ -32,16 +44,21 @@ pub(crate) async fn sse(app: Arc<App>, filter: Filter, since: Since) -> Result<R
         Filter::Exact(_) => Publication::event,
         Filter::Pattern(_) => Publication::envelope_event,
     };
-    let beat = Bytes::from_static(b":\n\n");
+    let form = Lines {
+        form,
+        beat: Bytes::from_static(b":\n\n"),
+        expired: Bytes::from_static(EXPIRED_EVENT.as_bytes()),
+    };
     Ok(respond(
         "text/event-stream",
-        Outflow::new(&app, first.into(), subscription, form, beat),
+        Outflow::new(&app, grant, first.into(), subscription, form),
     ))
 }
 
 /// Envelopes, one a line.
 pub(crate) async fn ndjson(
     app: Arc<App>,
+    grant: Grant,
     filter: Filter,
     since: Since,
 ) -> Result<Response, Problem> {
@@ -50,11 +67,14 @@ pub(crate) async fn ndjson(
         "{}\n",
         standing(subscription.cursor, subscription.recovered)
     );
-    let form = Publication::envelope_line;
-    let beat = Bytes::from_static(b"\n");
+    let form = Lines {
+        form: Publication::envelope_line,
+        beat: Bytes::from_static(b"\n"),
+        expired: Bytes::from_static(EXPIRED_LINE.as_bytes()),
+    };
     Ok(respond(
         "application/x-ndjson",
-        Outflow::new(&app, first.into(), subscription, form, beat),
+        Outflow::new(&app, grant, first.into(), subscription, form),
     ))
 }
 
@@ -77,28 +97,37 @@ struct Outflow {
     first: Option<Bytes>,
     missed: vec::IntoIter<Arc<Publication>>,
     live: Live,
-    form: fn(&Publication) -> &Bytes,
-    beat: Bytes,
+    lines: Lines,
     heartbeat: Duration,
     drain: CancellationToken,
+    /// What the client may listen by; `None` once it was told that it may not any more.
+    grant: Option<Grant>,
+}
+
+/// How things are said on one kind of stream.
+struct Lines {
+    form: fn(&Publication) -> &Bytes,
+    beat: Bytes,
+    /// The right to listen is over.
+    expired: Bytes,
 }
 
 impl Outflow {
     fn new(
         app: &App,
+        grant: Grant,
         first: Bytes,
         subscription: Subscription,
-        form: fn(&Publication) -> &Bytes,
-        beat: Bytes,
+        lines: Lines,
     ) -> Self {
         Self {
             first: Some(first),
             missed: subscription.missed.into_iter(),
             live: subscription.live,
-            form,
-            beat,
-            heartbeat: app.config.heartbeat,
+            lines,
+            heartbeat: app.now().config.heartbeat,
             drain: app.drain.clone(),
+            grant: Some(grant),
         }
     }
 
@@ -111,18 +140,26 @@ impl Outflow {
         if self.drain.is_cancelled() {
             return None;
         }
+        let grant = self.grant.take()?;
+        if grant.is_over() {
+            return Some(self.lines.expired.clone());
+        }
         if let Some(missed) = self.missed.next() {
-            return Some((self.form)(&missed).clone());
+            self.grant = Some(grant);
+            return Some((self.lines.form)(&missed).clone());
         }
         let next = tokio::time::timeout(self.heartbeat, self.live.next());
-        tokio::select! {
+        let piece = tokio::select! {
             biased;
-            () = self.drain.cancelled() => None,
+            () = self.drain.cancelled() => return None,
+            () = grant.expired() => return Some(self.lines.expired.clone()),
             next = next => match next {
-                Ok(Ok(publication)) => Some((self.form)(&publication).clone()),
-                Ok(Err(_lagged)) => None,
-                Err(_elapsed) => Some(self.beat.clone()),
+                Ok(Ok(publication)) => (self.lines.form)(&publication).clone(),
+                Ok(Err(_lagged)) => return None,
+                Err(_elapsed) => self.lines.beat.clone(),
             },
-        }
+        };
+        self.grant = Some(grant);
+        Some(piece)
     }
 }

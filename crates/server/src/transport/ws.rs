@@ -18,6 +18,7 @@ use openline::{
 use serde::Deserialize;
 
 use super::standing;
+use crate::auth::{Action, Grant};
 use crate::broker::{Since, Subscription};
 use crate::channel::Filter;
 use crate::http::{App, Kind, Problem};
@@ -47,6 +48,7 @@ pub(crate) fn is_asked_for(headers: &HeaderMap) -> bool {
 /// Answers the opening handshake, and serves the WebSocket in a task of its own.
 pub(crate) async fn open(
     app: Arc<App>,
+    grant: Grant,
     filter: Filter,
     since: Since,
     mut request: Request,
@@ -75,13 +77,14 @@ pub(crate) async fn open(
     let config = openline::Config::default()
         .max_message(MAX_MESSAGE)
         .max_outbox(2 * BATCH)
-        .write_timeout(app.config.write_timeout);
+        .write_timeout(app.now().config.write_timeout);
     let upgrade = upgrade.config(config).regain(regain);
     let (tasks, cut) = (app.tasks.clone(), app.cut.clone());
     let served = async move {
         match upgrade.await {
             Ok(socket) => {
-                Session::new(socket, spoken, subscription, line)
+                let right = Right { filter, grant };
+                Session::new(socket, spoken, right, subscription, line)
                     .run(&app)
                     .await;
             }
@@ -135,6 +138,7 @@ enum Spoken {
 struct Session {
     socket: WebSocket,
     spoken: Spoken,
+    right: Right,
     first: Option<Broadcast>,
     missed: vec::IntoIter<Arc<Publication>>,
     live: Live,
@@ -150,14 +154,23 @@ enum End {
     Peer,
     /// It said what it may not.
     Spoke(&'static str),
+    /// Its right to listen is over.
+    Expired,
     Lagged,
     Drain,
+}
+
+/// What a client listens to, and by what right.
+struct Right {
+    filter: Filter,
+    grant: Grant,
 }
 
 impl Session {
     fn new(
         socket: WebSocket,
         spoken: Spoken,
+        right: Right,
         subscription: Subscription,
         line: Option<Arc<Line>>,
     ) -> Self {
@@ -173,6 +186,7 @@ impl Session {
         Self {
             socket,
             spoken,
+            right,
             first,
             missed: subscription.missed.into_iter(),
             live: subscription.live,
@@ -189,6 +203,10 @@ impl Session {
                 self.count();
                 return;
             }
+            End::Expired => (
+                CloseCode::POLICY,
+                "the token has expired; come back with a new one",
+            ),
             End::Spoke(reason) => (CloseCode::POLICY, reason),
             End::Lagged => (
                 CloseCode::TRY_AGAIN,
@@ -212,6 +230,7 @@ impl Session {
             tokio::select! {
                 biased;
                 () = app.drain.cancelled() => return End::Drain,
+                () = self.right.grant.expired() => return End::Expired,
                 flushed = self.socket.flush() => {
                     if flushed.is_err() {
                         return End::Peer;
@@ -223,9 +242,10 @@ impl Session {
             tokio::select! {
                 biased;
                 () = app.drain.cancelled() => return End::Drain,
+                () = self.right.grant.expired() => return End::Expired,
                 message = self.socket.next() => match message {
                     Some(Ok(message)) => {
-                        if let Err(reason) = self.check(&message) {
+                        if let Err(reason) = self.heard(app, &message).await {
                             return End::Spoke(reason);
                         }
                     }
@@ -280,16 +300,23 @@ impl Session {
     }
 
     /// What a client may say: a token, to renew its right to listen, where the subprotocol has
-    /// been agreed on. Nothing here asks for rights, so a token changes nothing.
-    fn check(&self, message: &Message) -> Result<(), &'static str> {
+    /// been agreed on.
+    async fn heard(&mut self, app: &App, message: &Message) -> Result<(), &'static str> {
         if self.spoken != (Spoken::Envelopes { tokens: true }) {
             return Err("only the server speaks here; publish by POST");
         }
-        message
+        let said = message
             .as_text()
             .and_then(|text| serde_json::from_str::<Token<'_>>(text).ok())
-            .map(drop)
-            .ok_or("only {\"token\":\"...\"} may be sent here; publish by POST")
+            .ok_or("only {\"token\":\"...\"} may be sent here; publish by POST")?;
+        let now = app.now();
+        let grant = now.auth.token(&said.token).await;
+        let grant = grant.map_err(|_| "the token is not accepted")?;
+        now.auth
+            .check(&now.config, &grant, Action::Subscribe, &self.right.filter)
+            .map_err(|_| "the token does not let you listen here")?;
+        self.right.grant = grant;
+        Ok(())
     }
 
     /// Counts to the meter what went over the wire since the last time.
@@ -307,6 +334,6 @@ impl Session {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Token<'a> {
-    #[serde(borrow, rename = "token")]
-    _token: Cow<'a, str>,
+    #[serde(borrow)]
+    token: Cow<'a, str>,
 }

@@ -2,6 +2,7 @@
 
 mod common;
 
+mod auth;
 mod cors;
 mod drain;
 mod limits;

@@ -3,7 +3,7 @@
 use openline::Client;
 use serde_json::{Value, json};
 
-use crate::common::{Harness, request, soon};
+use crate::common::{Harness, Issuer, request, soon};
 
 async fn meters(server: &Harness, names: &[&str]) -> Value {
     let query: Vec<_> = names.iter().map(|name| format!("name={name}")).collect();
@@ -80,7 +80,13 @@ async fn a_stream_is_counted_as_it_flows() {
 
 #[tokio::test]
 async fn a_websocket_is_counted_from_its_handshake_on() {
-    let server = Harness::with(|config| config.pages = true).await;
+    let issuer = Issuer::secret();
+    let server = Harness::with(|config| {
+        config.pages = true;
+        config.token.secret = Some(issuer.shared());
+        config.anonymous.subscribe = Some(true);
+    })
+    .await;
     let url = format!("ws://{}/channels/a?meter=ws", server.address);
     let client = Client::new(&url).unwrap().subprotocol("openline.v1");
     let (mut socket, _) = soon(client.connect()).await.unwrap();
@@ -90,7 +96,9 @@ async fn a_websocket_is_counted_from_its_handshake_on() {
     let handshake = before["bytes_down"].as_u64().unwrap() - socket.traffic().received;
     assert!((100..400).contains(&handshake), "{before}");
 
-    socket.send(r#"{"token":"x"}"#).await.unwrap();
+    let token = issuer.token(json!({}));
+    let renewal = json!({ "token": token }).to_string();
+    socket.send(renewal.as_str()).await.unwrap();
     for _ in 0..3 {
         server.publish("a", &"x".repeat(1000)).await;
         soon(socket.next()).await.unwrap().unwrap();

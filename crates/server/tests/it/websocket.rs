@@ -3,7 +3,7 @@
 use openline::{Client, CloseCode, Message, WebSocket};
 use serde_json::{Value, json};
 
-use crate::common::{Connection, Harness, Response, request, soon};
+use crate::common::{Connection, Harness, Issuer, Response, request, soon};
 
 async fn open(server: &Harness, path: &str, subprotocol: Option<&str>) -> WebSocket {
     let url = format!("ws://{}{path}", server.address);
@@ -157,10 +157,21 @@ async fn clients_may_not_speak_but_for_a_token() {
         socket.send(message).await.unwrap();
         assert_eq!(closed(&mut socket).await, CloseCode::POLICY);
     }
+    let issuer = Issuer::secret();
+    let server = Harness::with(|config| {
+        config.token.secret = Some(issuer.shared());
+        config.anonymous.subscribe = Some(true);
+    })
+    .await;
     let mut socket = open(&server, "/channels/a", Some("openline.v1")).await;
     object(&mut socket).await;
-    socket.send(r#"{"token":"a\"b"}"#).await.unwrap();
-    socket.send(r#" { "token" : "" } "#).await.unwrap();
+    let token = issuer.token(json!({}));
+    for said in [
+        format!(r#"{{"token":"{token}"}}"#),
+        format!(r#" {{ "token" : "{}" }} "#, token.replace('.', "\\u002e")),
+    ] {
+        socket.send(said.as_str()).await.unwrap();
+    }
     server.publish("a", "still open").await;
     assert_eq!(object(&mut socket).await["data"], "still open");
 }

@@ -1,21 +1,24 @@
 //! A running server and the smallest clients that can tell what it does.
 
 pub(crate) mod http;
+mod issuer;
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use openline_server::{Config, Drained, Publisher, Server};
+use openline_server::{Config, Drained, Publisher, Reload, Server};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 pub(crate) use self::http::{Connection, Response, request};
+pub(crate) use self::issuer::{Issuer, encode, seconds_from_now};
 
 /// A server on a free port of the loopback, stopped when this is dropped.
 pub(crate) struct Harness {
     pub(crate) address: SocketAddr,
     pub(crate) publisher: Publisher,
+    pub(crate) reload: Reload,
     stop: Option<oneshot::Sender<()>>,
     task: JoinHandle<Drained>,
 }
@@ -35,12 +38,14 @@ impl Harness {
         let server = Server::bind(config).await.unwrap();
         let (stop, stopped) = oneshot::channel();
         let (address, publisher) = (server.local_addr(), server.publisher());
+        let reload = server.reload();
         let task = tokio::spawn(server.run(async {
             let _ = stopped.await;
         }));
         Self {
             address,
             publisher,
+            reload,
             stop: Some(stop),
             task,
         }

@@ -1,0 +1,325 @@
+//! What a server is told when it starts: [`Config`], with a safe default for everything.
+//!
+//! Each setting is declared once, in [`settings!`](setting): its field here, its default, its key in
+//! a file, in the environment and on the command line, what may be written for it, and its line in
+//! `docs/configuration.md` all come from that.
+
+mod namespace;
+mod setting;
+mod value;
+
+use std::fmt;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use self::setting::settings;
+use crate::auth::KeyHash;
+use crate::channel::{Channel, Filter};
+
+pub(crate) use self::namespace::touched;
+pub use self::namespace::{Anonymous, Namespace};
+pub use self::setting::{Setting, SettingError, Settings};
+pub use self::value::Raw;
+
+settings! {
+    /// How a [`Server`](crate::Server) listens, whom it lets in, and the limits it keeps.
+    ///
+    /// Every limit is in force as it stands: `0` is never a word for "unlimited", and
+    /// [`Server::bind`](crate::Server::bind) refuses a limit of zero.
+    ///
+    /// ```
+    /// use openline_server::Config;
+    ///
+    /// let config = Config { listen: "127.0.0.1:0".parse().unwrap(), ..Config::default() };
+    /// assert_eq!(config.max_publication, 262_144);
+    /// ```
+    pub struct Config {
+        /// Address, or host name, and port to listen on; port 0 takes any free one.
+        /// The real address is printed.
+        listen = Address, fixed => listen: SocketAddr = SocketAddr::from((Ipv4Addr::LOCALHOST, 8000));
+
+        /// Web origins beside the server's own whose pages may use the channels, each as a browser
+        /// writes it (`https://app.example`, no path), or `*` for all.
+        allow_origins = Texts, live => allow_origins: Vec<String> = Vec::new();
+
+        /// Names beside those listened on that a request's `Host` may bear, each `push.example` (any
+        /// port) or `push.example:8443`; there is no `*`. Needed behind a proxy and for public names.
+        allow_hosts = Texts, live => allow_hosts: Vec<String> = Vec::new();
+
+        /// Largest body of a publication; past it the answer is `413`.
+        limits.publication = Size, live => max_publication: usize = 262_144;
+
+        /// Connections open at once; past it a new one is told `503` and closed.
+        limits.connections = Count, fixed => max_connections: usize = 10_000;
+
+        /// Bytes of publications that may wait for one subscriber; past it the subscriber is let go,
+        /// to come back with its cursor. The publications are shared by all subscribers, so this
+        /// bounds what a stalled one keeps alive, not what each one costs.
+        limits.queue = Size, fixed => max_queue: usize = 1 << 20;
+
+        /// Idempotency keys remembered at once, each for five minutes and of at most about 400 bytes;
+        /// past it a publication that bears a new key is told `503`.
+        limits.idempotency_keys = Count, fixed => max_idempotency_keys: usize = 100_000;
+
+        /// Time for the head of a request to arrive whole, from its first byte.
+        timeouts.header = Time, live => header_timeout: Duration = Duration::from_secs(10);
+
+        /// Time for the body of a request to arrive whole; past it the answer is `408`.
+        timeouts.body = Time, live => body_timeout: Duration = Duration::from_secs(30);
+
+        /// How long a connection may stay open between two requests.
+        timeouts.idle = Time, live => idle_timeout: Duration = Duration::from_secs(75);
+
+        /// How long a client may take no bytes while some wait for it, before the connection is cut.
+        timeouts.write = Time, live => write_timeout: Duration = Duration::from_secs(60);
+
+        /// Time between the signs of life on SSE and NDJSON streams.
+        timeouts.heartbeat = Time, live => heartbeat: Duration = Duration::from_secs(25);
+
+        /// How long a shutdown waits for connections to end before it cuts them.
+        drain = Time, live => drain_timeout: Duration = Duration::from_secs(10);
+
+        /// What `openline` logs on standard error: `error`, `warn`, `info`, `debug`, `trace`, or
+        /// filters such as `openline_server=debug`. A program that embeds the server has its own log.
+        log = LogFilter, fixed => log: String = "warn".to_owned();
+
+        /// How it logs: text for people, or an object of JSON a line for programs.
+        log_format = LogFormats, fixed => log_format: LogFormat = LogFormat::Text;
+    }
+    groups {
+        /// What is kept of the publications of the past.
+        history => history: HistoryLimits;
+
+        /// What clients without credentials may do where no namespace says otherwise.
+        anonymous => anonymous: Anonymous;
+
+        /// Tokens (JWT) of clients.
+        token => token: TokenConfig;
+    }
+    named {
+        /// API keys of back ends, each by a name that logs and metrics show.
+        key => keys: ApiKey;
+
+        /// Options of all channels below a prefix: `[namespace.flights]` is for `flights` and
+        /// `flights/…`. Of several that fit, the longest counts.
+        namespace => namespaces: Namespace;
+    }
+    plain {
+        /// Whether the embedded pages (`/`, `/assets/…`) and the meters that they read (`/meters`,
+        /// `?meter=`) are served. Default: no.
+        pages: bool = false;
+    }
+}
+
+impl Config {
+    /// Every setting that there is, in the order of the reference.
+    ///
+    /// ```
+    /// let settings = openline_server::Config::settings();
+    /// assert!(settings.iter().any(|setting| setting.key() == "limits.connections"));
+    /// ```
+    pub fn settings() -> Vec<Setting> {
+        let mut all = Vec::new();
+        Self::describe(&[], &mut all);
+        all
+    }
+
+    /// The keys of those settings that differ in `new` and that a reload cannot put into force.
+    pub fn needs_restart(&self, new: &Self) -> Vec<String> {
+        let mut keys = Vec::new();
+        self.fixed(new, &[], &mut keys);
+        keys
+    }
+
+    /// The options of `channel`'s namespace, if it is in one.
+    pub fn namespace(&self, channel: &Channel) -> Option<&Namespace> {
+        namespace::of(&self.namespaces, channel.as_str()).map(|(_, namespace)| namespace)
+    }
+}
+
+settings! {
+    /// What is kept of the publications of the past. Past any bound the oldest publication goes, the
+    /// latest of a channel too, and whoever comes back with a cursor from before it is told of the
+    /// gap.
+    ///
+    /// A publication that is over a bound by itself is handed to those who listen and not kept.
+    ///
+    /// A publication counts with its body, its names and a fixed
+    /// [`OVERHEAD`](crate::Publication::OVERHEAD). The forms in which it goes over the wire are made
+    /// when first needed and then shared; if every form is asked for, the memory in use is about six
+    /// times what is counted, and more for text of control characters, which JSON must escape.
+    pub struct HistoryLimits {
+        /// Publications kept in a channel.
+        count = Count, fixed => count: usize = 100;
+
+        /// Bytes kept in a channel.
+        bytes = Size, fixed => bytes: usize = 1 << 20;
+
+        /// Age up to which a publication is kept.
+        age = Time, fixed => age: Duration = Duration::from_secs(24 * 60 * 60);
+
+        /// Bytes kept in all channels together.
+        total_bytes = Size, fixed => total_bytes: usize = 64 << 20;
+
+        /// Channels known at once, those included of which only a floor is left. Past it the emptied
+        /// channels are forgotten first, then the channel whose latest publication is the oldest.
+        channels = Count, fixed => channels: usize = 100_000;
+    }
+}
+
+settings! {
+    /// How the tokens of clients are checked. Without `secret`, `public_key` and `jwks` none is
+    /// accepted.
+    pub struct TokenConfig {
+        /// The secret of tokens signed by HMAC (HS256, HS384, HS512). It is taken from the file or
+        /// the environment only.
+        secret = Secret, live => secret: Option<Secret> = None;
+
+        /// A PEM file with the public key of tokens signed by RSA (RS256 to PS512), by an elliptic
+        /// curve (ES256, ES384) or by Ed25519 (EdDSA).
+        public_key = MaybeFile, live => public_key: Option<PathBuf> = None;
+
+        /// Where the keys of the tokens' issuer are, as a JWK set (RFC 7517): an `https` URL, an
+        /// `http` one of this machine, or a file. It is read again when it is old, and when a token
+        /// names a key that is not in it.
+        jwks = MaybeText, live => jwks: Option<String> = None;
+
+        /// How old a JWK set may be before it is read again.
+        jwks_age = Time, live => jwks_age: Duration = Duration::from_secs(300);
+
+        /// A token must be meant for one of these (`aud`). Without any, a token that names an
+        /// audience is refused.
+        audience = Texts, live => audience: Vec<String> = Vec::new();
+
+        /// A token must come from one of these (`iss`). Without any, who issued it does not matter.
+        issuer = Texts, live => issuer: Vec<String> = Vec::new();
+
+        /// How far the clocks of the issuer and of this server may be apart.
+        leeway = Time, live => leeway: Duration = Duration::from_secs(5);
+    }
+}
+
+settings! {
+    /// What a back end may do that presents a key.
+    pub struct ApiKey {
+        /// The key's SHA-256. `openline new-key` makes a key and prints both.
+        hash = Hash, live => hash: Option<KeyHash> = None;
+
+        /// Where it may publish and delete.
+        publish = Filters, live => publish: Vec<Filter> = everything();
+
+        /// Where it may listen.
+        subscribe = Filters, live => subscribe: Vec<Filter> = everything();
+
+        /// Where it may read what is kept, without listening.
+        history = Filters, live => history: Vec<Filter> = everything();
+    }
+}
+
+fn everything() -> Vec<Filter> {
+    "**".parse().into_iter().collect()
+}
+
+/// How logs are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LogFormat {
+    /// Lines for people.
+    Text,
+    /// An object of JSON a line.
+    Json,
+}
+
+/// A text that is shown nowhere.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(Box<str>);
+
+impl Secret {
+    /// Keeps `text`.
+    pub fn new(text: &str) -> Self {
+        Self(text.into())
+    }
+
+    /// The text.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_unique_and_lead_to_what_they_declare() {
+        let settings = Config::settings();
+        let mut keys: Vec<_> = settings.iter().map(Setting::key).collect();
+        keys.sort();
+        keys.dedup();
+        assert_eq!(keys.len(), settings.len());
+
+        for setting in &settings {
+            let path: Vec<_> = setting
+                .path
+                .iter()
+                .map(|part| if *part == "*" { "name" } else { part })
+                .collect();
+            let nonsense = Raw::Other("nothing at all");
+            let error = Config::default().set(&path, &nonsense).unwrap_err();
+            assert!(
+                matches!(error, SettingError::Value { .. }),
+                "{}: {error}",
+                setting.key()
+            );
+        }
+        assert_eq!(
+            Config::default().set(&["limits"], &Raw::Integer(1)),
+            Err(SettingError::Unknown)
+        );
+    }
+
+    #[test]
+    fn a_default_can_be_written_as_it_is_shown() {
+        for setting in Config::settings() {
+            let Some(default) = setting.default.as_deref().filter(|_| !setting.is_named()) else {
+                continue;
+            };
+            let raw = Raw::Text(default.trim_matches(|c| "[]\"".contains(c)).to_owned());
+            let mut config = Config::default();
+            config.set(&setting.path, &raw).unwrap();
+            assert_eq!(config, Config::default(), "{}", setting.key());
+        }
+    }
+
+    #[test]
+    fn what_a_reload_cannot_change_is_named() {
+        let old = Config::default();
+        let mut new = old.clone();
+        new.max_publication = 5;
+        assert!(old.needs_restart(&new).is_empty());
+        new.max_connections = 5;
+        new.history.count = 5;
+        assert_eq!(
+            old.needs_restart(&new),
+            ["limits.connections", "history.count"]
+        );
+    }
+
+    #[test]
+    fn secrets_are_not_shown() {
+        let mut config = Config::default();
+        let secret = "0123456789abcdef0123456789abcdef";
+        config
+            .set(&["token", "secret"], &Raw::Text(secret.to_owned()))
+            .unwrap();
+        assert_eq!(config.token.secret.as_ref().unwrap().expose(), secret);
+        assert!(!format!("{config:?}").contains(secret));
+    }
+}
