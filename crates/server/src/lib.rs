@@ -36,14 +36,17 @@ mod clock;
 mod config;
 mod connection;
 mod cursor;
+mod drain;
 mod http;
 mod hub;
+mod limits;
 mod line;
 mod meter;
 mod pages;
 mod publication;
 mod publisher;
 mod server;
+mod tls;
 mod transport;
 mod wire;
 
@@ -55,11 +58,12 @@ pub use broker::{
 pub use channel::{Channel, Filter, MAX_NAME, MAX_SEGMENT, MAX_SEGMENTS, NameError, Pattern};
 pub use clock::{Clock, SystemClock};
 pub use config::{
-    Anonymous, ApiKey, Config, HistoryLimits, LogFormat, Namespace, Raw, Secret, Setting,
-    SettingError, Settings, TokenConfig,
+    Anonymous, ApiKey, Config, ForwardedBy, HistoryLimits, LogFormat, Namespace, ProxyConfig, Raw,
+    Secret, Setting, SettingError, Settings, TlsConfig, TokenConfig,
 };
 pub use cursor::{Cursor, CursorError, Epoch};
 pub use hub::{Hub, HubGuard, Lagged, Live};
 pub use publication::{Content, ContentError, Kind, MAX_CONTENT_TYPE, Publication};
 pub use publisher::{PublishError, Published, Publisher};
 pub use server::{BindError, Drained, Reload, Server};
+pub use tls::TlsError;

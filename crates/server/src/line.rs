@@ -3,8 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::OwnedSemaphorePermit;
-
+use crate::limits::{Origin, Place};
 use crate::meter::Meter;
 
 /// One client's connection, from its first byte to its last, HTTP and WebSocket.
@@ -13,8 +12,10 @@ pub(crate) struct Line {
     /// Requests whose answer is not sent whole: 0 or 1, but for pipelining.
     requests: AtomicUsize,
     tally: Mutex<Tally>,
+    /// Where it comes from.
+    pub(crate) origin: Origin,
     /// The connection's place among all, given back when nobody knows the connection any more.
-    _place: OwnedSemaphorePermit,
+    pub(crate) place: Place,
 }
 
 /// Whose the bytes are.
@@ -28,11 +29,12 @@ struct Tally {
 }
 
 impl Line {
-    pub(crate) fn new(place: OwnedSemaphorePermit) -> Self {
+    pub(crate) fn new(origin: Origin, place: Place) -> Self {
         Self {
             requests: AtomicUsize::new(0),
             tally: Mutex::default(),
-            _place: place,
+            origin,
+            place,
         }
     }
 
@@ -40,6 +42,7 @@ impl Line {
     pub(crate) fn request(self: &Arc<Self>) -> Answering {
         self.requests.fetch_add(1, Ordering::Relaxed);
         self.tally().meter = None;
+        self.place.has_asked();
         Answering(Arc::clone(self))
     }
 

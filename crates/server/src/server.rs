@@ -6,7 +6,8 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::AsyncWriteExt as _;
+use serde_json::json;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
@@ -18,21 +19,14 @@ use crate::config::Config;
 use crate::connection::Connections;
 use crate::http::{App, BadEntry, Current, Guard};
 use crate::hub::Hub;
-use crate::line::Line;
+use crate::limits::{self, Origin, Refusal};
 use crate::publisher::Publisher;
-use crate::wire::Wire;
+use crate::tls::{self, TlsError};
 
 /// Connections past the bound that are told so at the same time; any more are just closed.
 const MAX_REFUSALS: usize = 64;
 /// How long such a one may take to hear it.
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(2);
-/// What it is told, before anything is spent on it.
-const REFUSAL: &str = concat!(
-    r#"{"type":"/problems/busy","title":"Busy","status":503,"#,
-    r#""detail":"as many connections are open as this server takes; come back later"}"#,
-    "\n"
-);
-
 /// A server that listens, and answers once it is [run](Self::run).
 #[derive(Debug)]
 pub struct Server {
@@ -108,14 +102,16 @@ impl Server {
         tracing::info!(%address, "listening");
         tokio::select! {
             () = accept(&listener, &app, &connections) => {}
+            () = watch(&app) => {}
             () = pin!(shutdown) => {}
         }
         drop(listener);
 
         tracing::info!(connections = app.tasks.len(), "draining");
-        app.drain.cancel();
+        let time = app.now().config.drain_timeout;
+        app.drain.begin(app.tasks.len(), time);
         app.tasks.close();
-        let cut = match timeout(app.now().config.drain_timeout, app.tasks.wait()).await {
+        let cut = match timeout(time, app.tasks.wait()).await {
             Ok(()) => 0,
             Err(_) => app.tasks.len(),
         };
@@ -148,6 +144,7 @@ impl Reload {
             listen: before.config.listen,
             pages: before.config.pages,
             max_connections: before.config.max_connections,
+            max_bodies: before.config.max_bodies,
             ..config
         };
         self.app.publisher.set_limit(new.max_publication);
@@ -165,6 +162,7 @@ fn current(
     Ok(Current {
         guard: Guard::new(address.ip(), &config.allow_hosts, &config.allow_origins)?,
         auth: Auth::new(&config, before.map(|before| &before.auth))?,
+        tls: tls::server(&config.tls)?,
         config,
     })
 }
@@ -175,19 +173,26 @@ async fn accept(listener: &TcpListener, app: &Arc<App>, connections: &Connection
     const MAX_PAUSE: Duration = Duration::from_secs(1);
     const FIRST_PAUSE: Duration = Duration::from_millis(10);
 
-    let places = Arc::new(Semaphore::new(app.now().config.max_connections));
     let refusals = Arc::new(Semaphore::new(MAX_REFUSALS));
     let mut pause = FIRST_PAUSE;
     loop {
         match listener.accept().await {
-            Ok((tcp, _)) => {
+            Ok((tcp, peer)) => {
                 pause = FIRST_PAUSE;
                 // Small messages are to leave at once; that this fails only costs time.
                 let _ = tcp.set_nodelay(true);
-                if let Ok(place) = Arc::clone(&places).try_acquire_owned() {
-                    connections.serve(tcp, place);
-                } else if let Ok(place) = Arc::clone(&refusals).try_acquire_owned() {
-                    app.tasks.spawn(refuse(tcp, place));
+                let now = app.now();
+                let origin = Origin::of(peer, &now.config.proxies);
+                match app.limits.enter(&now.config, &origin) {
+                    Ok(place) => connections.serve(tcp, origin, place),
+                    Err(reason) => {
+                        app.limits.refused(reason);
+                        // Nothing can be told before TLS is spoken, and that is not for nothing.
+                        let plain = now.tls.is_none() && !now.config.proxies.protocol;
+                        if plain && let Ok(place) = Arc::clone(&refusals).try_acquire_owned() {
+                            app.tasks.spawn(refuse(tcp, reason, place));
+                        }
+                    }
                 }
             }
             Err(error) if is_of_one_connection(&error) => {}
@@ -210,25 +215,44 @@ fn is_of_one_connection(error: &io::Error) -> bool {
     )
 }
 
-/// Tells a connection past the bound to come back later.
-async fn refuse(tcp: TcpStream, place: OwnedSemaphorePermit) {
-    tracing::debug!("refused a connection: too many are open");
-    let line = Arc::new(Line::new(place));
-    let mut wire = Wire::new(tcp, line, REFUSAL_TIMEOUT, REFUSAL_TIMEOUT);
+/// Looks again and again at what only the system knows.
+async fn watch(app: &App) {
+    /// How old such knowledge may be.
+    const AGE: Duration = Duration::from_secs(1);
+    loop {
+        sleep(AGE).await;
+        app.limits.memory.read();
+    }
+}
+
+/// Tells a connection past the bounds to come back later, before anything is spent on it.
+async fn refuse(mut tcp: TcpStream, reason: Refusal, _place: OwnedSemaphorePermit) {
+    let told = json!({
+        "type": "/problems/busy",
+        "title": "Busy",
+        "status": 503,
+        "detail": reason.told(),
+    });
+    let body = format!("{told}\n");
     let answer = format!(
         "HTTP/1.1 503 Service Unavailable\r\n\
          content-type: application/problem+json\r\n\
          content-length: {}\r\n\
          cache-control: no-cache\r\n\
-         retry-after: 5\r\n\
+         retry-after: {}\r\n\
          connection: close\r\n\
          \r\n\
-         {REFUSAL}",
-        REFUSAL.len()
+         {body}",
+        body.len(),
+        limits::retry_after(reason).as_secs(),
     );
     let told = async {
-        wire.write_all(answer.as_bytes()).await?;
-        wire.shutdown().await
+        tcp.write_all(answer.as_bytes()).await?;
+        tcp.shutdown().await?;
+        // Closed with bytes of the client's unread, TCP would take the answer back.
+        let mut scrap = [0; 1024];
+        while tcp.read(&mut scrap).await? > 0 {}
+        Ok::<_, io::Error>(())
     };
     if let Ok(Err(error)) = timeout(REFUSAL_TIMEOUT, told).await {
         tracing::debug!(%error, "could not tell a connection that it was refused");
@@ -285,6 +309,9 @@ pub enum BindError {
         /// What is wrong with it.
         source: NameError,
     },
+    /// TLS cannot be set up.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// Keys or tokens cannot be set up.
     #[error(transparent)]
     Auth(#[from] AuthError),
@@ -322,6 +349,7 @@ impl Config {
         }
         Guard::new(self.listen.ip(), &self.allow_hosts, &self.allow_origins)?;
         Auth::new(self, None)?;
+        tls::server(&self.tls)?;
         Ok(())
     }
 }
@@ -339,6 +367,17 @@ fn bounds(config: &Config) -> Result<(), BindError> {
         ("history.total_bytes", history.total_bytes),
         ("history.channels", history.channels),
         ("max_publication", config.max_publication),
+        (
+            "max_connections_per_address",
+            config.max_connections_per_address,
+        ),
+        ("accept_rate", config.accept_rate),
+        ("max_handshakes", config.max_handshakes),
+        ("request_rate", config.request_rate),
+        ("publish_rate", config.publish_rate),
+        ("max_memory", config.max_memory),
+        ("max_message", config.max_message),
+        ("message_rate", config.message_rate),
         ("max_queue", config.max_queue),
         ("max_idempotency_keys", config.max_idempotency_keys),
     ] {
@@ -349,12 +388,14 @@ fn bounds(config: &Config) -> Result<(), BindError> {
             });
         }
     }
-    if !(1..=Semaphore::MAX_PERMITS).contains(&config.max_connections) {
-        let bounds = "at least 1 and at most 2^61 - 1";
-        return Err(BindError::Limit {
-            name: "max_connections",
-            bounds,
-        });
+    for (name, limit) in [
+        ("max_connections", config.max_connections),
+        ("max_bodies", config.max_bodies),
+    ] {
+        if !(1..=Semaphore::MAX_PERMITS).contains(&limit) {
+            let bounds = "at least 1 and at most 2^61 - 1";
+            return Err(BindError::Limit { name, bounds });
+        }
     }
     for (name, time) in [
         ("history.age", history.age),

@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep};
+use tokio_rustls::server::TlsStream;
 
 use crate::line::Line;
 
@@ -16,10 +17,28 @@ use crate::line::Line;
 /// client's unread, TCP would take back from it an answer that it has not read yet.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// A client's TCP connection.
+/// What is below HTTP.
+#[derive(Debug)]
+pub(crate) enum Io {
+    Tcp(TcpStream),
+    /// In a box, since few parts of the server move so much.
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+/// Does the same with either.
+macro_rules! either {
+    ($io:expr, $stream:ident => $done:expr) => {
+        match $io {
+            Io::Tcp($stream) => $done,
+            Io::Tls($stream) => $done,
+        }
+    };
+}
+
+/// A client's connection.
 #[derive(Debug)]
 pub(crate) struct Wire {
-    tcp: TcpStream,
+    io: Io,
     line: Arc<Line>,
     header_timeout: Duration,
     write_timeout: Duration,
@@ -34,7 +53,7 @@ pub(crate) struct Wire {
 impl Wire {
     /// The first head is expected at once.
     pub(crate) fn new(
-        tcp: TcpStream,
+        io: Io,
         line: Arc<Line>,
         header_timeout: Duration,
         write_timeout: Duration,
@@ -42,7 +61,7 @@ impl Wire {
         let mut head = Deadline::default();
         head.start(header_timeout);
         Self {
-            tcp,
+            io,
             line,
             header_timeout,
             write_timeout,
@@ -53,8 +72,8 @@ impl Wire {
     }
 
     /// The bare connection.
-    pub(crate) fn into_tcp(self) -> TcpStream {
-        self.tcp
+    pub(crate) fn into_io(self) -> Io {
+        self.io
     }
 
     /// Books the outcome of a write, or gives a client up that takes nothing.
@@ -92,7 +111,7 @@ impl AsyncRead for Wire {
             this.head.stop();
         }
         let before = buf.filled().len();
-        match Pin::new(&mut this.tcp).poll_read(cx, buf) {
+        match either!(&mut this.io, stream => Pin::new(stream).poll_read(cx, buf)) {
             Poll::Ready(result) => {
                 let count = buf.filled().len() - before;
                 this.line.received(count);
@@ -116,7 +135,7 @@ impl AsyncWrite for Wire {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        let written = Pin::new(&mut this.tcp).poll_write(cx, bytes);
+        let written = either!(&mut this.io, stream => Pin::new(stream).poll_write(cx, bytes));
         this.written(written, cx)
     }
 
@@ -126,26 +145,28 @@ impl AsyncWrite for Wire {
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        let written = Pin::new(&mut this.tcp).poll_write_vectored(cx, slices);
+        let written =
+            either!(&mut this.io, stream => Pin::new(stream).poll_write_vectored(cx, slices));
         this.written(written, cx)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.tcp.is_write_vectored()
+        either!(&self.io, stream => stream.is_write_vectored())
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().tcp).poll_flush(cx)
+        either!(&mut self.get_mut().io, stream => Pin::new(stream).poll_flush(cx))
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        ready!(Pin::new(&mut this.tcp).poll_shutdown(cx))?;
+        ready!(either!(&mut this.io, stream => Pin::new(stream).poll_shutdown(cx)))?;
         this.linger.start(LINGER);
         let mut scrap = [0; 4096];
         while this.linger.poll(cx).is_pending() {
             let mut scrap = ReadBuf::new(&mut scrap);
-            let read = ready!(Pin::new(&mut this.tcp).poll_read(cx, &mut scrap));
+            let read =
+                ready!(either!(&mut this.io, stream => Pin::new(stream).poll_read(cx, &mut scrap)));
             if read.is_err() || scrap.filled().is_empty() {
                 break;
             }

@@ -13,6 +13,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ipnet::IpNet;
+
 use self::setting::settings;
 use crate::auth::KeyHash;
 use crate::channel::{Channel, Filter};
@@ -52,6 +54,41 @@ settings! {
 
         /// Connections open at once; past it a new one is told `503` and closed.
         limits.connections = Count, fixed => max_connections: usize = 10_000;
+
+        /// Connections open at once from one address (of IPv6, from one /64 block); past it a new one
+        /// is told `503`. Not counted are this machine itself and trusted proxies, whose clients are.
+        limits.connections_per_address = Count, live => max_connections_per_address: usize = 1_000;
+
+        /// New connections taken within a second; past it a new one is told `503`.
+        limits.accept_rate = Count, live => accept_rate: usize = 5_000;
+
+        /// Connections open at once that have not sent a whole request yet; past it a new one is told
+        /// `503`, or just closed where TLS would have to be spoken first.
+        limits.handshakes = Count, live => max_handshakes: usize = 4_000;
+
+        /// Requests a second from one address (counted as connections are); past it the answer is
+        /// `429`.
+        limits.request_rate = Count, live => request_rate: usize = 1_000;
+
+        /// Publications a second of one client, by its token's subject or its address; past it the
+        /// answer is `429`. Keys have a rate of their own.
+        limits.publish_rate = Count, live => publish_rate: usize = 100;
+
+        /// Bytes of request bodies that are being received at once, of all clients; past it the answer
+        /// is `503`.
+        limits.bodies = Size, fixed => max_bodies: usize = 64 << 20;
+
+        /// Memory of the whole process, as the system counts it (on Linux), above which no new
+        /// connection, no listener and no publication is taken; they are told `503`.
+        limits.memory = Size, live => max_memory: usize = 2 << 30;
+
+        /// Longest message that a client may send on a WebSocket, which is a token; past it the
+        /// connection is closed with code 1009.
+        limits.message = Size, live => max_message: usize = 16 << 10;
+
+        /// Messages a second that a client may send on a WebSocket; past it the connection is closed
+        /// with code 1008.
+        limits.message_rate = Count, live => message_rate: usize = 5;
 
         /// Bytes of publications that may wait for one subscriber; past it the subscriber is let go,
         /// to come back with its cursor. The publications are shared by all subscribers, so this
@@ -96,6 +133,12 @@ settings! {
 
         /// Tokens (JWT) of clients.
         token => token: TokenConfig;
+
+        /// TLS on the port that is listened on.
+        tls => tls: TlsConfig;
+
+        /// Proxies before the server, which tell whose connections they hand on.
+        proxies => proxies: ProxyConfig;
     }
     named {
         /// API keys of back ends, each by a name that logs and metrics show.
@@ -201,6 +244,33 @@ settings! {
 }
 
 settings! {
+    /// TLS on the port that is listened on. Both files are read again by a reload.
+    pub struct TlsConfig {
+        /// A PEM file with the server's certificate and those that lead from it to the root.
+        cert = MaybeFile, live => cert: Option<PathBuf> = None;
+
+        /// A PEM file with the certificate's private key.
+        key = MaybeFile, live => key: Option<PathBuf> = None;
+    }
+}
+
+settings! {
+    /// Proxies before the server. Who is not one of them is taken for the client, whatever it says.
+    pub struct ProxyConfig {
+        /// Their addresses.
+        trusted = Networks, live => trusted: Vec<IpNet> = Vec::new();
+
+        /// The field in which they tell the client's address. Name the one that they write: a client
+        /// may have written the other.
+        header = Forwarders, live => header: ForwardedBy = ForwardedBy::None;
+
+        /// Whether they begin each connection with a PROXY header, version 1 or 2. Then one of theirs
+        /// that does not is closed.
+        protocol = Switch, live => protocol: bool = false;
+    }
+}
+
+settings! {
     /// What a back end may do that presents a key.
     pub struct ApiKey {
         /// The key's SHA-256. `openline new-key` makes a key and prints both.
@@ -214,11 +284,26 @@ settings! {
 
         /// Where it may read what is kept, without listening.
         history = Filters, live => history: Vec<Filter> = everything();
+
+        /// Publications a second; past it the answer is `429`.
+        publish_rate = Count, live => publish_rate: usize = 10_000;
     }
 }
 
 fn everything() -> Vec<Filter> {
     "**".parse().into_iter().collect()
+}
+
+/// How a proxy tells the client's address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ForwardedBy {
+    /// It does not: the proxy stands for all of its clients.
+    None,
+    /// By `Forwarded` (RFC 7239).
+    Forwarded,
+    /// By `X-Forwarded-For`.
+    XForwardedFor,
 }
 
 /// How logs are written.

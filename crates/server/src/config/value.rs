@@ -448,6 +448,17 @@ impl<T: Choices> Kind for Choice<T> {
 
 pub(super) type LogFormats = Choice<super::LogFormat>;
 
+pub(super) type Forwarders = Choice<super::ForwardedBy>;
+
+impl Choices for super::ForwardedBy {
+    const FORM: &'static str = "\"none\", \"forwarded\" or \"x-forwarded-for\"";
+    const ALL: &'static [(&'static str, Self)] = &[
+        ("none", Self::None),
+        ("forwarded", Self::Forwarded),
+        ("x-forwarded-for", Self::XForwardedFor),
+    ];
+}
+
 impl Choices for super::LogFormat {
     const FORM: &'static str = "\"text\" or \"json\"";
     const ALL: &'static [(&'static str, Self)] = &[("text", Self::Text), ("json", Self::Json)];

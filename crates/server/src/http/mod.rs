@@ -1,5 +1,6 @@
 //! The HTTP face: one URL per channel, and what stands around it.
 
+mod admit;
 mod guard;
 mod negotiate;
 mod problem;
@@ -24,12 +25,15 @@ use tokio_util::task::TaskTracker;
 use crate::auth::{Action, Auth, Grant};
 use crate::broker::Broker;
 use crate::channel::{Channel, Filter};
+use crate::drain::Drain;
+use crate::limits::{Client, Limits};
 use crate::line::Line;
 use crate::meter::{self, Meters};
 use crate::publisher::Publisher;
 use crate::transport::{poll, stream, ws};
 use crate::{Config, pages};
 
+pub(crate) use self::admit::refusal;
 pub(crate) use self::guard::{BadEntry, Guard};
 use self::negotiate::Form;
 pub(crate) use self::negotiate::Known;
@@ -50,10 +54,11 @@ pub(crate) struct App {
     pub(crate) broker: Arc<dyn Broker>,
     pub(crate) publisher: Publisher,
     pub(crate) under_way: UnderWay,
+    pub(crate) limits: Arc<Limits>,
     /// Used only where the pages that read them are served.
     pub(crate) meters: Meters,
-    /// Cancelled when the server is to end: whoever holds a request lets go.
-    pub(crate) drain: CancellationToken,
+    /// Begins when the server is to end: whoever holds a request lets go.
+    pub(crate) drain: Drain,
     /// Cancelled when nobody is waited for any more: every connection ends where it is.
     pub(crate) cut: CancellationToken,
     /// Connections, whether they speak HTTP or WebSocket by now.
@@ -66,6 +71,7 @@ pub(crate) struct Current {
     pub(crate) config: Config,
     pub(crate) guard: Guard,
     pub(crate) auth: Auth,
+    pub(crate) tls: Option<Arc<rustls::ServerConfig>>,
 }
 
 impl App {
@@ -77,7 +83,8 @@ impl App {
             under_way: UnderWay::new(config.max_idempotency_keys),
             broker,
             meters: Meters::default(),
-            drain: CancellationToken::new(),
+            limits: Arc::new(Limits::new(config)),
+            drain: Drain::default(),
             cut: CancellationToken::new(),
             tasks: TaskTracker::new(),
             current: RwLock::new(Arc::new(current)),
@@ -114,6 +121,10 @@ pub(crate) fn router(app: Arc<App>) -> Router {
             Arc::clone(&app),
             guard::check,
         ))
+        .layer(middleware::from_fn_with_state(
+            Arc::clone(&app),
+            admit::admit,
+        ))
         .with_state(app)
 }
 
@@ -148,6 +159,10 @@ async fn dispatch(app: Arc<App>, request: Request) -> Result<Response, Problem> 
         line.meter(app.meters.get(name));
     }
     let (parts, body) = request.into_parts();
+    let grows = || {
+        let refused = |reason| refusal(&app, reason);
+        app.limits.growth(&now.config).map_err(refused)
+    };
     let may = async |action: Action, filter: &Filter| {
         let grant = now.auth.grant(&parts).await?;
         now.auth.check(&now.config, &grant, action, filter)?;
@@ -155,12 +170,21 @@ async fn dispatch(app: Arc<App>, request: Request) -> Result<Response, Problem> 
     };
     match parts.method {
         Method::GET | Method::HEAD => {
-            let grant = may(negotiate::action(&parts.headers), &filter).await?;
+            let action = negotiate::action(&parts.headers);
+            if action == Action::Subscribe {
+                grows()?;
+            }
+            let grant = may(action, &filter).await?;
             listen(app, grant, filter, query, Request::from_parts(parts, body)).await
         }
         Method::POST => {
             let channel = only_channel(filter, "publish to")?;
+            grows()?;
             let grant = may(Action::Publish, &Filter::Exact(channel.clone())).await?;
+            if let Some(client) = parts.extensions.get::<Client>() {
+                let taken = app.limits.publish(&now.config, &grant.who, client);
+                taken.map_err(|reason| refusal(&app, reason))?;
+            }
             publish::publish(&app, &now.config, &grant.who, channel, parts, body).await
         }
         Method::DELETE => {

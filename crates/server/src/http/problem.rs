@@ -35,6 +35,7 @@ pub(crate) enum Kind {
     ContentEncoding,
     KeyReused,
     Handshake,
+    TooMany,
     Busy,
     Unavailable,
 }
@@ -110,6 +111,11 @@ impl Kind {
                 StatusCode::BAD_REQUEST,
                 "Not a WebSocket opening handshake",
             ),
+            Self::TooMany => (
+                "too-many-requests",
+                StatusCode::TOO_MANY_REQUESTS,
+                "Too many requests",
+            ),
             Self::Busy => ("busy", StatusCode::SERVICE_UNAVAILABLE, "Busy"),
             Self::Unavailable => (
                 "unavailable",
@@ -156,11 +162,16 @@ impl Problem {
             .with_header(ALLOW, HeaderValue::from_static(allow))
     }
 
-    /// Try again after that time, told in whole seconds and at least one.
+    /// Try again after that time.
     pub(crate) fn busy(detail: impl Into<String>, retry_after: Duration) -> Self {
+        Self::new(Kind::Busy, detail).with_retry_after(retry_after)
+    }
+
+    /// When to try again, told in whole seconds and at least one.
+    pub(crate) fn with_retry_after(self, retry_after: Duration) -> Self {
         let seconds = retry_after.as_millis().div_ceil(1000).max(1);
         let seconds = u64::try_from(seconds).unwrap_or(u64::MAX);
-        Self::new(Kind::Busy, detail).with_header(RETRY_AFTER, seconds.into())
+        self.with_header(RETRY_AFTER, seconds.into())
     }
 }
 

@@ -1,5 +1,7 @@
 //! `POST`: publishing.
 
+use std::pin::pin;
+
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
@@ -8,11 +10,11 @@ use http::header::{
 };
 use http::request::Parts;
 use http::{HeaderName, StatusCode};
-use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use http_body_util::BodyExt as _;
 use serde_json::json;
 
-use super::App;
 use super::problem::{Kind, Problem};
+use super::{App, refusal};
 use crate::auth::Who;
 use crate::broker::Scope;
 use crate::channel::Channel;
@@ -44,7 +46,7 @@ pub(super) async fn publish(
                 .reserve(Scope::new(&who.to_string(), &channel, key))
         })
         .transpose()?;
-    let body = read(config, &parts.headers, body).await?;
+    let body = read(app, config, &parts.headers, body).await?;
     let scope = reserved.as_ref().map(|reserved| reserved.scope);
     let appended = app
         .publisher
@@ -107,7 +109,12 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
 }
 
 /// The whole body, if it comes in time and is not too large. No more than the limit is ever kept.
-async fn read(config: &Config, headers: &HeaderMap, body: Body) -> Result<Bytes, Problem> {
+async fn read(
+    app: &App,
+    config: &Config,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<Bytes, Problem> {
     let limit = config.max_publication;
     let too_large = || Problem::from(PublishError::TooLarge { limit });
     let declared = headers
@@ -116,16 +123,42 @@ async fn read(config: &Config, headers: &HeaderMap, body: Body) -> Result<Bytes,
     if declared.is_some_and(|length: u64| length > limit as u64) {
         return Err(too_large());
     }
-    match tokio::time::timeout(config.body_timeout, Limited::new(body, limit).collect()).await {
-        Ok(Ok(body)) => Ok(body.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
-        Ok(Err(_)) => Err(Problem::new(Kind::BadRequest, "the body broke off")),
-        Err(_) => Err(Problem::new(
-            Kind::BodyTimeout,
-            format!(
-                "send the whole body within {} s",
-                config.body_timeout.as_secs()
-            ),
-        )),
-    }
+    let broken = || Problem::new(Kind::BadRequest, "the body broke off");
+    let mut body = pin!(body);
+    let whole = async {
+        let (mut pieces, mut length, mut room) = (Vec::<Bytes>::new(), 0, Vec::new());
+        while let Some(frame) = body.frame().await {
+            let Ok(data) = frame.map_err(|_| broken())?.into_data() else {
+                continue;
+            };
+            if length + data.len() > limit {
+                return Err(too_large());
+            }
+            let taken = app.limits.room(data.len());
+            room.push(taken.map_err(|reason| refusal(app, reason))?);
+            length += data.len();
+            pieces.push(data);
+        }
+        // Most bodies come in one piece, which is taken as it is.
+        Ok(match pieces.pop() {
+            Some(only) if pieces.is_empty() => only,
+            last => pieces
+                .into_iter()
+                .chain(last)
+                .collect::<Vec<_>>()
+                .concat()
+                .into(),
+        })
+    };
+    tokio::time::timeout(config.body_timeout, whole)
+        .await
+        .unwrap_or_else(|_| {
+            Err(Problem::new(
+                Kind::BodyTimeout,
+                format!(
+                    "send the whole body within {} s",
+                    config.body_timeout.as_secs()
+                ),
+            ))
+        })
 }

@@ -19,6 +19,7 @@ use super::{etag, standing};
 use crate::broker::{Page, Since};
 use crate::channel::{Channel, Filter};
 use crate::cursor::Cursor;
+use crate::drain::Turn;
 use crate::http::{App, Kind, Known, Problem};
 use crate::hub::Live;
 use crate::publication::Publication;
@@ -123,7 +124,7 @@ async fn published(app: &App, live: &mut Live, deadline: Instant) -> bool {
         // One that lags was published to.
         _ = live.next() => true,
         () = tokio::time::sleep_until(deadline) => false,
-        () = app.drain.cancelled() => false,
+        () = app.drain.turn(Turn::any()) => false,
     }
 }
 

@@ -10,12 +10,12 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures_util::stream;
 use http::header::{CONTENT_TYPE, HeaderValue};
-use tokio_util::sync::CancellationToken;
 
 use super::standing;
 use crate::auth::Grant;
 use crate::broker::{Since, Subscription};
 use crate::channel::Filter;
+use crate::drain::Turn;
 use crate::http::{App, Problem};
 use crate::hub::Live;
 use crate::publication::Publication;
@@ -99,7 +99,8 @@ struct Outflow {
     live: Live,
     lines: Lines,
     heartbeat: Duration,
-    drain: CancellationToken,
+    app: Arc<App>,
+    turn: Turn,
     /// What the client may listen by; `None` once it was told that it may not any more.
     grant: Option<Grant>,
 }
@@ -114,7 +115,7 @@ struct Lines {
 
 impl Outflow {
     fn new(
-        app: &App,
+        app: &Arc<App>,
         grant: Grant,
         first: Bytes,
         subscription: Subscription,
@@ -126,7 +127,8 @@ impl Outflow {
             live: subscription.live,
             lines,
             heartbeat: app.now().config.heartbeat,
-            drain: app.drain.clone(),
+            app: Arc::clone(app),
+            turn: Turn::any(),
             grant: Some(grant),
         }
     }
@@ -137,7 +139,7 @@ impl Outflow {
         if let Some(first) = self.first.take() {
             return Some(first);
         }
-        if self.drain.is_cancelled() {
+        if self.app.drain.is_turn(self.turn) {
             return None;
         }
         let grant = self.grant.take()?;
@@ -151,7 +153,7 @@ impl Outflow {
         let next = tokio::time::timeout(self.heartbeat, self.live.next());
         let piece = tokio::select! {
             biased;
-            () = self.drain.cancelled() => return None,
+            () = self.app.drain.turn(self.turn) => return None,
             () = grant.expired() => return Some(self.lines.expired.clone()),
             next = next => match next {
                 Ok(Ok(publication)) => (self.lines.form)(&publication).clone(),

@@ -21,17 +21,17 @@ use super::standing;
 use crate::auth::{Action, Grant};
 use crate::broker::{Since, Subscription};
 use crate::channel::Filter;
+use crate::drain::Turn;
 use crate::http::{App, Kind, Problem};
 use crate::hub::{Lagged, Live};
+use crate::limits;
 use crate::line::Line;
 use crate::meter::Meter;
 use crate::publication::Publication;
-use crate::wire::Wire;
+use crate::wire::{Io, Wire};
 
 /// The subprotocol of envelopes with cursors.
 const SUBPROTOCOL: &str = "openline.v1";
-/// Longest message that a client may send: a token.
-const MAX_MESSAGE: usize = 16 * 1024;
 /// Bytes after which what is queued for the client is flushed before more is.
 const BATCH: usize = 128 * 1024;
 
@@ -75,7 +75,7 @@ pub(crate) async fn open(
     }
     // Each batch finds the queue empty, so its last frame always finds room.
     let config = openline::Config::default()
-        .max_message(MAX_MESSAGE)
+        .max_message(app.now().config.max_message)
         .max_outbox(2 * BATCH)
         .write_timeout(app.now().config.write_timeout);
     let upgrade = upgrade.config(config).regain(regain);
@@ -95,10 +95,16 @@ pub(crate) async fn open(
     Ok(response.map(|()| Body::empty()))
 }
 
-/// The bare TCP connection from under hyper and the server's own wrapper.
+/// The bare connection from under hyper and the server's own wrapper.
 fn regain(upgraded: Upgraded) -> (Stream, Bytes) {
     match upgraded.downcast::<TokioIo<Wire>>() {
-        Ok(parts) => (parts.io.into_inner().into_tcp().into(), parts.read_buf),
+        Ok(parts) => {
+            let stream = match parts.io.into_inner().into_io() {
+                Io::Tcp(tcp) => tcp.into(),
+                Io::Tls(tls) => Stream::new(tls),
+            };
+            (stream, parts.read_buf)
+        }
         Err(upgraded) => (Stream::new(TokioIo::new(upgraded)), Bytes::new()),
     }
 }
@@ -139,9 +145,12 @@ struct Session {
     socket: WebSocket,
     spoken: Spoken,
     right: Right,
+    turn: Turn,
     first: Option<Broadcast>,
     missed: vec::IntoIter<Arc<Publication>>,
     live: Live,
+    /// How often the client spoke of late.
+    said: limits::Meter,
     /// The connection's place is kept, and its bytes are counted on.
     _line: Option<Arc<Line>>,
     meter: Option<Arc<Meter>>,
@@ -187,9 +196,11 @@ impl Session {
             socket,
             spoken,
             right,
+            turn: Turn::any(),
             first,
             missed: subscription.missed.into_iter(),
             live: subscription.live,
+            said: limits::Meter::default(),
             _line: line,
             meter,
             counted: Traffic::default(),
@@ -229,7 +240,7 @@ impl Session {
             };
             tokio::select! {
                 biased;
-                () = app.drain.cancelled() => return End::Drain,
+                () = app.drain.turn(self.turn) => return End::Drain,
                 () = self.right.grant.expired() => return End::Expired,
                 flushed = self.socket.flush() => {
                     if flushed.is_err() {
@@ -241,7 +252,7 @@ impl Session {
             self.count();
             tokio::select! {
                 biased;
-                () = app.drain.cancelled() => return End::Drain,
+                () = app.drain.turn(self.turn) => return End::Drain,
                 () = self.right.grant.expired() => return End::Expired,
                 message = self.socket.next() => match message {
                     Some(Ok(message)) => {
@@ -310,6 +321,9 @@ impl Session {
             .and_then(|text| serde_json::from_str::<Token<'_>>(text).ok())
             .ok_or("only {\"token\":\"...\"} may be sent here; publish by POST")?;
         let now = app.now();
+        if !self.said.take(now.config.message_rate, 1) {
+            return Err("you send too often");
+        }
         let grant = now.auth.token(&said.token).await;
         let grant = grant.map_err(|_| "the token is not accepted")?;
         now.auth

@@ -17,10 +17,9 @@ async fn connections_past_the_bound_are_told_so() {
 
     let got = server.get("/channels/a", &[]).await;
     assert!(got.problem(503, "busy").contains("come back later"));
-    assert_eq!(
-        (got.header("retry-after"), got.header("connection")),
-        ("5", "close")
-    );
+    assert_eq!(got.header("connection"), "close");
+    let after: u64 = got.header("retry-after").parse().unwrap();
+    assert!((5..=10).contains(&after), "spread out: {after}");
     first.event().await.unwrap();
 
     drop(first);

@@ -200,6 +200,11 @@ impl Connection {
         matches!(soon(self.stream.read_u8()).await, Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof)
     }
 
+    /// Whether the server has ended the connection, by whatever means, with nothing more said.
+    pub(crate) async fn is_gone(&mut self) -> bool {
+        soon(self.stream.read_u8()).await.is_err()
+    }
+
     /// The next bytes, as they are.
     pub(crate) async fn bytes(&mut self, count: usize) -> Vec<u8> {
         let mut bytes = vec![0; count];

@@ -1,0 +1,276 @@
+//! Admission: what a client may take of the server, decided before anything is spent on it.
+
+mod address;
+mod memory;
+mod rate;
+
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::auth::Who;
+use crate::config::Config;
+
+use self::address::{AddressPlace, Addresses};
+pub(crate) use self::address::{Client, Origin, forwarded, read_header};
+use self::memory::Memory;
+pub(crate) use self::rate::Meter;
+use self::rate::Rates;
+
+/// Why a connection or a request is not taken now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Refusal {
+    /// As many connections are open as may be.
+    Connections,
+    /// This address has as many as it may have.
+    Address,
+    /// Too many came within a second.
+    AcceptRate,
+    /// Too many have not said yet what they want.
+    Handshakes,
+    /// This address asks too often.
+    RequestRate,
+    /// This publisher publishes too often.
+    PublishRate,
+    /// The process has as much memory as it may have.
+    Memory,
+    /// The bodies under way fill what they may fill.
+    Bodies,
+}
+
+impl Refusal {
+    /// All of them.
+    pub(crate) const ALL: [Self; 8] = [
+        Self::Connections,
+        Self::Address,
+        Self::AcceptRate,
+        Self::Handshakes,
+        Self::RequestRate,
+        Self::PublishRate,
+        Self::Memory,
+        Self::Bodies,
+    ];
+
+    /// Its name in metrics.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Connections => "connections",
+            Self::Address => "connections_per_address",
+            Self::AcceptRate => "accept_rate",
+            Self::Handshakes => "handshakes",
+            Self::RequestRate => "request_rate",
+            Self::PublishRate => "publish_rate",
+            Self::Memory => "memory",
+            Self::Bodies => "bodies",
+        }
+    }
+
+    /// Whether it is this client's own doing.
+    pub(crate) fn is_of_client(self) -> bool {
+        matches!(self, Self::Address | Self::RequestRate | Self::PublishRate)
+    }
+
+    /// What the client is told.
+    pub(crate) fn told(self) -> &'static str {
+        match self {
+            Self::Connections => {
+                "as many connections are open as this server takes; come back later"
+            }
+            Self::Address => "your address has as many connections as it may have; close some",
+            Self::AcceptRate => "too many connections come at once; come back later",
+            Self::Handshakes => {
+                "too many connections have not asked for anything yet; come back later"
+            }
+            Self::RequestRate => "your address asks too often; slow down",
+            Self::PublishRate => "you publish too often; slow down",
+            Self::Memory => "the server has no memory to spare; come back later",
+            Self::Bodies => "too many bodies are being received; publish later",
+        }
+    }
+}
+
+/// When to come back after a refusal: spread out, so that those who were refused together do not
+/// come back together.
+pub(crate) fn retry_after(reason: Refusal) -> Duration {
+    let least = if reason.is_of_client() { 1 } else { 5 };
+    Duration::from_secs(least + rand::random::<u64>() % (least + 1))
+}
+
+/// What is in use. It outlives every reload; the bounds are those in force when somebody asks.
+#[derive(Debug)]
+pub(crate) struct Limits {
+    connections: Arc<Semaphore>,
+    handshakes: Mutex<usize>,
+    addresses: Addresses,
+    accepts: Mutex<Meter>,
+    requests: Rates<IpAddr>,
+    publications: Rates<String>,
+    bodies: Arc<Semaphore>,
+    pub(crate) memory: Memory,
+    refused: [AtomicU64; Refusal::ALL.len()],
+}
+
+impl Limits {
+    pub(crate) fn new(config: &Config) -> Self {
+        Self {
+            connections: Arc::new(Semaphore::new(config.max_connections)),
+            handshakes: Mutex::new(0),
+            addresses: Addresses::default(),
+            accepts: Mutex::default(),
+            requests: Rates::default(),
+            publications: Rates::default(),
+            bodies: Arc::new(Semaphore::new(config.max_bodies)),
+            memory: Memory::new(),
+            refused: Default::default(),
+        }
+    }
+
+    /// Counts a refusal.
+    pub(crate) fn refused(&self, reason: Refusal) {
+        tracing::debug!(reason = reason.name(), "refused");
+        let index = Refusal::ALL.iter().position(|other| *other == reason);
+        if let Some(count) = index.and_then(|index| self.refused.get(index)) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// How often each reason was given.
+    pub(crate) fn refusals(&self) -> impl Iterator<Item = (Refusal, u64)> {
+        let counts = self
+            .refused
+            .iter()
+            .map(|count| count.load(Ordering::Relaxed));
+        Refusal::ALL.into_iter().zip(counts)
+    }
+
+    /// A place for a connection that was just accepted, for as long as what is returned lives.
+    pub(crate) fn enter(
+        self: &Arc<Self>,
+        config: &Config,
+        origin: &Origin,
+    ) -> Result<Place, Refusal> {
+        if !lock(&self.accepts).take(config.accept_rate, 1) {
+            return Err(Refusal::AcceptRate);
+        }
+        if self.memory.is_full(config.max_memory) {
+            return Err(Refusal::Memory);
+        }
+        let connection = Arc::clone(&self.connections).try_acquire_owned();
+        let connection = connection.map_err(|_| Refusal::Connections)?;
+        let address = self.place_of(config, origin.counted())?;
+        let mut under_way = lock(&self.handshakes);
+        if *under_way >= config.max_handshakes {
+            return Err(Refusal::Handshakes);
+        }
+        *under_way += 1;
+        Ok(Place {
+            handshake: Mutex::new(Some(Handshake(Arc::clone(self)))),
+            address: Mutex::new(address),
+            _connection: connection,
+        })
+    }
+
+    /// A place among those of an address; none is needed of who is not counted.
+    pub(crate) fn place_of(
+        &self,
+        config: &Config,
+        address: Option<IpAddr>,
+    ) -> Result<Option<AddressPlace>, Refusal> {
+        let Some(address) = address else {
+            return Ok(None);
+        };
+        let place = self
+            .addresses
+            .take(address, config.max_connections_per_address);
+        place.map(Some).ok_or(Refusal::Address)
+    }
+
+    /// Whether one more request of a client is answered.
+    pub(crate) fn request(&self, config: &Config, client: &Client) -> Result<(), Refusal> {
+        if let Some(address) = client.counted
+            && !self.requests.take(address, config.request_rate)
+        {
+            return Err(Refusal::RequestRate);
+        }
+        Ok(())
+    }
+
+    /// Whether a client may begin what stays, or adds to what is kept.
+    pub(crate) fn growth(&self, config: &Config) -> Result<(), Refusal> {
+        if self.memory.is_full(config.max_memory) {
+            return Err(Refusal::Memory);
+        }
+        Ok(())
+    }
+
+    /// Whether one more publication is taken of a publisher.
+    pub(crate) fn publish(
+        &self,
+        config: &Config,
+        who: &Who,
+        client: &Client,
+    ) -> Result<(), Refusal> {
+        let (publisher, rate) = match who {
+            Who::Key(name) => match config.keys.get(&**name) {
+                Some(key) => (who.to_string(), key.publish_rate),
+                None => (who.to_string(), config.publish_rate),
+            },
+            Who::User(_) => (who.to_string(), config.publish_rate),
+            Who::Anonymous => match client.counted {
+                Some(address) => (address.to_string(), config.publish_rate),
+                None => return Ok(()),
+            },
+        };
+        if self.publications.take(publisher, rate) {
+            Ok(())
+        } else {
+            Err(Refusal::PublishRate)
+        }
+    }
+
+    /// Room for so many bytes of a body, until what is returned is dropped.
+    pub(crate) fn room(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Refusal> {
+        let bytes = u32::try_from(bytes).map_err(|_| Refusal::Bodies)?;
+        let room = Arc::clone(&self.bodies).try_acquire_many_owned(bytes);
+        room.map_err(|_| Refusal::Bodies)
+    }
+}
+
+/// A connection's place among all.
+#[derive(Debug)]
+pub(crate) struct Place {
+    /// Until its first request is there.
+    handshake: Mutex<Option<Handshake>>,
+    /// Among those of its client's address.
+    address: Mutex<Option<AddressPlace>>,
+    _connection: OwnedSemaphorePermit,
+}
+
+impl Place {
+    /// It has said what it wants.
+    pub(crate) fn has_asked(&self) {
+        lock(&self.handshake).take();
+    }
+
+    /// It is of another client now, as connections of a proxy are.
+    pub(crate) fn is_of(&self, address: Option<AddressPlace>) {
+        *lock(&self.address) = address;
+    }
+}
+
+/// A connection that has not said what it wants.
+#[derive(Debug)]
+struct Handshake(Arc<Limits>);
+
+impl Drop for Handshake {
+    fn drop(&mut self) {
+        *lock(&self.0.handshakes) -= 1;
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
