@@ -58,8 +58,9 @@ pub use broker::{
 pub use channel::{Channel, Filter, MAX_NAME, MAX_SEGMENT, MAX_SEGMENTS, NameError, Pattern};
 pub use clock::{Clock, SystemClock};
 pub use config::{
-    Anonymous, ApiKey, Config, ForwardedBy, HistoryLimits, LogFormat, Namespace, ProxyConfig, Raw,
-    Secret, Setting, SettingError, Settings, TlsConfig, TokenConfig,
+    Anonymous, ApiKey, Config, Decision, ForwardedBy, HistoryLimits, LogFormat, Namespace,
+    ProxyConfig, Raw, Secret, Setting, SettingError, Settings, TlsConfig, TokenConfig,
+    WebhookConfig,
 };
 pub use cursor::{Cursor, CursorError, Epoch};
 pub use hub::{Hub, HubGuard, Lagged, Live};

@@ -4,7 +4,7 @@ use std::io;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, StatusCode, Uri};
+use http::{HeaderName, HeaderValue, Method, Request, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
@@ -90,6 +90,21 @@ impl Fetch {
     pub(super) async fn get(&self, limit: usize, deadline: Duration) -> Result<Bytes, FetchError> {
         let mut request = Request::new(Full::default());
         *request.uri_mut() = self.uri.clone();
+        self.send(request, limit, deadline).await
+    }
+
+    /// What is answered to a `POST` of `body`, within the same bounds.
+    pub(super) async fn post(
+        &self,
+        fields: Vec<(HeaderName, HeaderValue)>,
+        body: Bytes,
+        limit: usize,
+        deadline: Duration,
+    ) -> Result<Bytes, FetchError> {
+        let mut request = Request::new(Full::new(body));
+        *request.method_mut() = Method::POST;
+        *request.uri_mut() = self.uri.clone();
+        request.headers_mut().extend(fields);
         self.send(request, limit, deadline).await
     }
 

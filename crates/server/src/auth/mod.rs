@@ -10,6 +10,7 @@ mod fetch;
 mod jwks;
 mod key;
 mod token;
+mod webhook;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -26,9 +27,11 @@ use self::credential::Credential;
 use self::jwks::KeySetError;
 use self::key::Keys;
 use self::token::{TokenError, Tokens};
+use self::webhook::Webhook;
 use crate::channel::Filter;
 use crate::config::{Config, touched};
 use crate::http::{Kind, Problem};
+use crate::limits::Client;
 
 pub use self::key::{KeyHash, NewKey};
 
@@ -156,7 +159,13 @@ pub enum AuthError {
         /// The file.
         path: PathBuf,
     },
-    /// The address of the key set is none.
+    /// A field of requests that is to be handed on has no field's name.
+    #[error("webhook.fields: {name:?} is no field of a request")]
+    Field {
+        /// What was written.
+        name: String,
+    },
+    /// The address of the key set, or of the webhook, is none.
     #[error("{key}: {url:?} is neither an https URL, nor an http one of this machine, nor a file")]
     Url {
         /// The setting.
@@ -179,6 +188,7 @@ pub enum AuthError {
 pub(crate) struct Auth {
     keys: Keys,
     tokens: Tokens,
+    webhook: Option<Webhook>,
     /// What anonymous clients may do where nothing is said of it.
     open: bool,
 }
@@ -189,13 +199,21 @@ impl Auth {
         let keys = Keys::new(&config.keys)?;
         let tokens = Tokens::new(&config.token, before.map(|before| &before.tokens))?;
         let open = is_open(config);
-        Ok(Self { keys, tokens, open })
+        Ok(Self {
+            keys,
+            tokens,
+            webhook: Webhook::new(&config.webhook)?,
+            open,
+        })
     }
 
     /// Who sends that request, and what they may do.
-    pub(crate) async fn grant(&self, parts: &Parts) -> Result<Grant, Problem> {
+    async fn grant(&self, parts: &Parts, client: &Client) -> Result<Grant, Problem> {
         match Credential::of(parts)? {
-            None => Ok(Grant::anonymous()),
+            None => match &self.webhook {
+                Some(webhook) if webhook.decides_connects() => webhook.connect(parts, client).await,
+                _ => Ok(Grant::anonymous()),
+            },
             Some(Credential::Token(token)) => self.token(&token).await,
             Some(Credential::KeyOrToken(text)) if token::is_one(&text) => self.token(&text).await,
             Some(Credential::KeyOrToken(text)) => self
@@ -205,8 +223,43 @@ impl Auth {
         }
     }
 
+    /// Who sends that request, if they may do that; one who may not learns nothing else.
+    pub(crate) async fn let_in(
+        &self,
+        config: &Config,
+        parts: &Parts,
+        client: &Client,
+        action: Action,
+        filter: &Filter,
+    ) -> Result<Grant, Problem> {
+        let grant = self.grant(parts, client).await?;
+        match &self.webhook {
+            Some(webhook) if webhook.decides(action) && !matches!(grant.who, Who::Key(_)) => {
+                webhook.check(parts, client, &grant, action, filter).await?;
+            }
+            _ => self.check(config, &grant, action, filter)?,
+        }
+        Ok(grant)
+    }
+
+    /// What a new token grants to one who listens already. Where a webhook decides, it let this one
+    /// in; the token only says for how long.
+    pub(crate) async fn renew(
+        &self,
+        config: &Config,
+        token: &str,
+        filter: &Filter,
+    ) -> Result<Grant, Problem> {
+        let grant = self.token(token).await?;
+        let is_asked = |webhook: &Webhook| webhook.decides(Action::Subscribe);
+        if !self.webhook.as_ref().is_some_and(is_asked) {
+            self.check(config, &grant, Action::Subscribe, filter)?;
+        }
+        Ok(grant)
+    }
+
     /// What a token grants.
-    pub(crate) async fn token(&self, token: &str) -> Result<Grant, Problem> {
+    async fn token(&self, token: &str) -> Result<Grant, Problem> {
         let grant = self.tokens.grant(token).await;
         grant.map_err(|error| match error {
             // Nothing is wrong with the token as far as is known.
@@ -218,7 +271,7 @@ impl Auth {
     }
 
     /// Refuses what neither the grant nor anonymous clients may.
-    pub(crate) fn check(
+    fn check(
         &self,
         config: &Config,
         grant: &Grant,
@@ -279,7 +332,8 @@ pub(crate) fn is_open(config: &Config) -> bool {
     let closed = !config.keys.is_empty()
         || token.secret.is_some()
         || token.public_key.is_some()
-        || token.jwks.is_some();
+        || token.jwks.is_some()
+        || config.webhook.url.is_some();
     config.listen.ip().to_canonical().is_loopback() && !closed
 }
 

@@ -134,6 +134,9 @@ settings! {
         /// Tokens (JWT) of clients.
         token => token: TokenConfig;
 
+        /// A back end that is asked who somebody is, or whether they may.
+        webhook => webhook: WebhookConfig;
+
         /// TLS on the port that is listened on.
         tls => tls: TlsConfig;
 
@@ -244,6 +247,32 @@ settings! {
 }
 
 settings! {
+    /// A back end that is asked who somebody is, or whether they may do something. Where it does not
+    /// answer, nobody may.
+    pub struct WebhookConfig {
+        /// Where it is asked: an `https` URL, or an `http` one of this machine.
+        url = MaybeText, live => url: Option<String> = None;
+
+        /// What questions are signed with, so that it knows who asks.
+        secret = Secret, live => secret: Option<Secret> = None;
+
+        /// What it decides: `connect` is who a client is that brings no credential; `subscribe` and
+        /// `publish` are whether somebody may, in place of all rights. Holders of API keys are not
+        /// asked about.
+        decides = Decisions, live => decides: Vec<Decision> = vec![Decision::Connect, Decision::Subscribe, Decision::Publish];
+
+        /// The fields of a client's request that it is shown.
+        fields = Texts, live => fields: Vec<String> = vec!["cookie".to_owned(), "origin".to_owned()];
+
+        /// Time for an answer.
+        timeout = Time, live => timeout: Duration = Duration::from_secs(3);
+
+        /// Questions under way at once; past it a client is told `503`.
+        concurrency = Count, live => concurrency: usize = 256;
+    }
+}
+
+settings! {
     /// TLS on the port that is listened on. Both files are read again by a reload.
     pub struct TlsConfig {
         /// A PEM file with the server's certificate and those that lead from it to the root.
@@ -292,6 +321,18 @@ settings! {
 
 fn everything() -> Vec<Filter> {
     "**".parse().into_iter().collect()
+}
+
+/// What a webhook decides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Decision {
+    /// Who a client is that brings no credential, and what it may do.
+    Connect,
+    /// Whether somebody may listen, or read.
+    Subscribe,
+    /// Whether somebody may publish or delete.
+    Publish,
 }
 
 /// How a proxy tells the client's address.
@@ -376,7 +417,7 @@ mod tests {
             let Some(default) = setting.default.as_deref().filter(|_| !setting.is_named()) else {
                 continue;
             };
-            let raw = Raw::Text(default.trim_matches(|c| "[]\"".contains(c)).to_owned());
+            let raw = Raw::Text(default.replace(['[', ']', '"'], ""));
             let mut config = Config::default();
             config.set(&setting.path, &raw).unwrap();
             assert_eq!(config, Config::default(), "{}", setting.key());

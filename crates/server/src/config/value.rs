@@ -448,6 +448,37 @@ impl<T: Choices> Kind for Choice<T> {
 
 pub(super) type LogFormats = Choice<super::LogFormat>;
 
+/// Several of a few words.
+#[derive(Debug)]
+pub(super) struct Several<T>(std::marker::PhantomData<T>);
+
+impl<T: Choices> Kind for Several<T> {
+    type Value = Vec<T>;
+    const FORM: &'static str = T::FORM;
+    const IS_LIST: bool = true;
+
+    fn read(raw: &Raw) -> Result<Vec<T>, String> {
+        let choice = |text: &&str| Choice::<T>::read(&Raw::Text((*text).to_owned()));
+        raw.elements()?.iter().map(choice).collect()
+    }
+
+    fn show(value: &Vec<T>) -> Option<String> {
+        let names: Vec<_> = value.iter().filter_map(Choice::<T>::show).collect();
+        Some(format!("[{}]", names.join(", ")))
+    }
+}
+
+pub(super) type Decisions = Several<super::Decision>;
+
+impl Choices for super::Decision {
+    const FORM: &'static str = "a list of \"connect\", \"subscribe\" and \"publish\"";
+    const ALL: &'static [(&'static str, Self)] = &[
+        ("connect", Self::Connect),
+        ("subscribe", Self::Subscribe),
+        ("publish", Self::Publish),
+    ];
+}
+
 pub(super) type Forwarders = Choice<super::ForwardedBy>;
 
 impl Choices for super::ForwardedBy {

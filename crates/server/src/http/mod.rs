@@ -159,14 +159,17 @@ async fn dispatch(app: Arc<App>, request: Request) -> Result<Response, Problem> 
         line.meter(app.meters.get(name));
     }
     let (parts, body) = request.into_parts();
+    // Every request that came through the doors has one.
+    let client = parts.extensions.get().copied().unwrap_or(Client::UNKNOWN);
     let grows = || {
         let refused = |reason| refusal(&app, reason);
         app.limits.growth(&now.config).map_err(refused)
     };
     let may = async |action: Action, filter: &Filter| {
-        let grant = now.auth.grant(&parts).await?;
-        now.auth.check(&now.config, &grant, action, filter)?;
-        Ok::<_, Problem>(grant)
+        let asked = now
+            .auth
+            .let_in(&now.config, &parts, &client, action, filter);
+        asked.await
     };
     match parts.method {
         Method::GET | Method::HEAD => {
@@ -181,10 +184,8 @@ async fn dispatch(app: Arc<App>, request: Request) -> Result<Response, Problem> 
             let channel = only_channel(filter, "publish to")?;
             grows()?;
             let grant = may(Action::Publish, &Filter::Exact(channel.clone())).await?;
-            if let Some(client) = parts.extensions.get::<Client>() {
-                let taken = app.limits.publish(&now.config, &grant.who, client);
-                taken.map_err(|reason| refusal(&app, reason))?;
-            }
+            let taken = app.limits.publish(&now.config, &grant.who, &client);
+            taken.map_err(|reason| refusal(&app, reason))?;
             publish::publish(&app, &now.config, &grant.who, channel, parts, body).await
         }
         Method::DELETE => {

@@ -61,6 +61,12 @@ pub(crate) struct Client {
 }
 
 impl Client {
+    /// One that nothing is known of, and that is counted with all others of that kind.
+    pub(crate) const UNKNOWN: Self = Self {
+        address: IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+        counted: Some(IpAddr::V6(Ipv6Addr::UNSPECIFIED)),
+    };
+
     /// The client of a request on a connection from `origin`, if it is the connection's own.
     pub(crate) fn of(origin: &Origin) -> Self {
         Self {

@@ -18,7 +18,7 @@ use openline::{
 use serde::Deserialize;
 
 use super::standing;
-use crate::auth::{Action, Grant};
+use crate::auth::Grant;
 use crate::broker::{Since, Subscription};
 use crate::channel::Filter;
 use crate::drain::Turn;
@@ -324,12 +324,10 @@ impl Session {
         if !self.said.take(now.config.message_rate, 1) {
             return Err("you send too often");
         }
-        let grant = now.auth.token(&said.token).await;
-        let grant = grant.map_err(|_| "the token is not accepted")?;
-        now.auth
-            .check(&now.config, &grant, Action::Subscribe, &self.right.filter)
-            .map_err(|_| "the token does not let you listen here")?;
-        self.right.grant = grant;
+        let renewed = now.auth.renew(&now.config, &said.token, &self.right.filter);
+        self.right.grant = renewed
+            .await
+            .map_err(|_| "the token is not accepted, or does not let you listen here")?;
         Ok(())
     }
 

@@ -14,4 +14,5 @@ mod publish;
 mod resume;
 mod state;
 mod streams;
+mod webhook;
 mod websocket;
