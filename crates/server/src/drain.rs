@@ -50,6 +50,11 @@ impl Drain {
         self.begun.cancel();
     }
 
+    /// Whether the end has begun, for anybody.
+    pub(crate) fn has_begun(&self) -> bool {
+        self.begun.is_cancelled()
+    }
+
     /// Waits until it has begun. Cancel-safe.
     pub(crate) async fn begun(&self) {
         self.begun.cancelled().await;

@@ -29,6 +29,7 @@
 //! shared, into the bounded queue of each subscriber. [`Publication`] makes each form in which it
 //! goes over the wire once.
 
+mod admin;
 mod auth;
 mod broker;
 mod channel;
@@ -37,11 +38,13 @@ mod config;
 mod connection;
 mod cursor;
 mod drain;
+mod flow;
 mod http;
 mod hub;
 mod limits;
 mod line;
 mod meter;
+mod metrics;
 mod pages;
 mod publication;
 mod publisher;
@@ -58,9 +61,9 @@ pub use broker::{
 pub use channel::{Channel, Filter, MAX_NAME, MAX_SEGMENT, MAX_SEGMENTS, NameError, Pattern};
 pub use clock::{Clock, SystemClock};
 pub use config::{
-    Anonymous, ApiKey, Config, Decision, ForwardedBy, HistoryLimits, LogFormat, Namespace,
-    ProxyConfig, Raw, Secret, Setting, SettingError, Settings, TlsConfig, TokenConfig,
-    WebhookConfig,
+    Anonymous, ApiKey, Config, Decision, ForwardedBy, HistoryLimits, LogFormat, MetricsConfig,
+    Namespace, ProxyConfig, Raw, Secret, Setting, SettingError, Settings, Slow, SlowPolicy,
+    TlsConfig, TokenConfig, WebhookConfig,
 };
 pub use cursor::{Cursor, CursorError, Epoch};
 pub use hub::{Hub, HubGuard, Lagged, Live};

@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
 
 use bytes::Bytes;
 use jiff::Timestamp;
 
 use crate::broker::{Appended, Broker, BrokerError, Fingerprint, Idempotency, Scope};
 use crate::channel::{Channel, NameError};
+use crate::metrics::Metrics;
 use crate::publication::{Content, ContentError};
 
 /// A handle that publishes as `POST` does, from inside the process. Cheap to clone.
@@ -29,14 +31,16 @@ use crate::publication::{Content, ContentError};
 pub struct Publisher {
     broker: Arc<dyn Broker>,
     limit: Arc<AtomicUsize>,
+    metrics: Arc<Metrics>,
 }
 
 impl Publisher {
     /// Publishes to `broker` bodies of at most `limit` bytes.
-    pub(crate) fn new(broker: Arc<dyn Broker>, limit: usize) -> Self {
+    pub(crate) fn new(broker: Arc<dyn Broker>, limit: usize, metrics: Arc<Metrics>) -> Self {
         Self {
             broker,
             limit: Arc::new(AtomicUsize::new(limit)),
+            metrics,
         }
     }
 
@@ -80,7 +84,10 @@ impl Publisher {
             scope,
             fingerprint: Fingerprint::new(&content),
         });
-        Ok(self.broker.append(channel, content, idempotency).await?)
+        let begun = Instant::now();
+        let appended = self.broker.append(channel, content, idempotency).await?;
+        self.metrics.published(begun.elapsed());
+        Ok(appended)
     }
 }
 

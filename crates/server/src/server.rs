@@ -12,6 +12,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
 
+use crate::admin;
 use crate::auth::{Auth, AuthError};
 use crate::broker::{Broker, MemoryBroker};
 use crate::channel::{Channel, NameError};
@@ -32,6 +33,7 @@ const REFUSAL_TIMEOUT: Duration = Duration::from_secs(2);
 pub struct Server {
     listener: TcpListener,
     address: SocketAddr,
+    metrics: Option<TcpListener>,
     app: Arc<App>,
 }
 
@@ -51,6 +53,16 @@ impl Server {
         // share it in silence.
         let listener = TcpListener::bind(address).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
+        let metrics = match config.metrics.listen {
+            Some(address) => {
+                let failed = |source: io::Error| match source.kind() {
+                    io::ErrorKind::AddrInUse => BindError::InUse { address },
+                    _ => BindError::Listen { address, source },
+                };
+                Some(TcpListener::bind(address).await.map_err(failed)?)
+            }
+            None => None,
+        };
         let hub = Hub::new(config.max_queue);
         let keys = config.max_idempotency_keys;
         let broker: Arc<dyn Broker> =
@@ -60,6 +72,7 @@ impl Server {
         Ok(Self {
             listener,
             address,
+            metrics,
             app,
         })
     }
@@ -67,6 +80,11 @@ impl Server {
     /// The address listened on, with the real port where any free one was asked for.
     pub fn local_addr(&self) -> SocketAddr {
         self.address
+    }
+
+    /// The address of the operators' port ([`MetricsConfig`](crate::MetricsConfig)), if there is one.
+    pub fn metrics_addr(&self) -> Option<SocketAddr> {
+        self.metrics.as_ref()?.local_addr().ok()
     }
 
     /// A handle that publishes as `POST` does, before, while and after the server runs.
@@ -95,11 +113,16 @@ impl Server {
         let Self {
             listener,
             address,
+            metrics,
             app,
         } = self;
         let _cut_when_dropped = app.cut.clone().drop_guard();
         let connections = Connections::new(Arc::clone(&app));
         tracing::info!(%address, "listening");
+        if let Some(listener) = metrics {
+            let served = admin::serve(listener, Arc::clone(&app));
+            tokio::spawn(app.cut.clone().run_until_cancelled_owned(served));
+        }
         tokio::select! {
             () = accept(&listener, &app, &connections) => {}
             () = watch(&app) => {}

@@ -20,7 +20,7 @@ use crate::auth::KeyHash;
 use crate::channel::{Channel, Filter};
 
 pub(crate) use self::namespace::touched;
-pub use self::namespace::{Anonymous, Namespace};
+pub use self::namespace::{Anonymous, Namespace, Slow, SlowPolicy};
 pub use self::setting::{Setting, SettingError, Settings};
 pub use self::value::Raw;
 
@@ -131,6 +131,9 @@ settings! {
         /// What clients without credentials may do where no namespace says otherwise.
         anonymous => anonymous: Anonymous;
 
+        /// What listeners are sent that are too slow for everything, where no namespace says otherwise.
+        slow => slow: Slow;
+
         /// Tokens (JWT) of clients.
         token => token: TokenConfig;
 
@@ -139,6 +142,9 @@ settings! {
 
         /// TLS on the port that is listened on.
         tls => tls: TlsConfig;
+
+        /// The operators' port.
+        metrics => metrics: MetricsConfig;
 
         /// Proxies before the server, which tell whose connections they hand on.
         proxies => proxies: ProxyConfig;
@@ -176,6 +182,15 @@ impl Config {
         let mut keys = Vec::new();
         self.fixed(new, &[], &mut keys);
         keys
+    }
+
+    /// What slow listeners are sent in `namespace`, or without one, and the rate for
+    /// [`SlowPolicy::Rate`].
+    pub fn slow_in(&self, namespace: Option<&Namespace>) -> (SlowPolicy, usize) {
+        let own = namespace.map(|namespace| &namespace.slow);
+        let policy = own.and_then(|slow| slow.policy).or(self.slow.policy);
+        let rate = own.and_then(|slow| slow.rate).or(self.slow.rate);
+        (policy.unwrap_or(SlowPolicy::Disconnect), rate.unwrap_or(10))
     }
 
     /// The options of `channel`'s namespace, if it is in one.
@@ -280,6 +295,14 @@ settings! {
 
         /// A PEM file with the certificate's private key.
         key = MaybeFile, live => key: Option<PathBuf> = None;
+    }
+}
+
+settings! {
+    /// The operators' port, which answers `/metrics`, `/healthz` and `/readyz` to whoever reaches it.
+    pub struct MetricsConfig {
+        /// Its address; not one that clients reach.
+        listen = MaybeAddress, fixed => listen: Option<SocketAddr> = None;
     }
 }
 

@@ -12,6 +12,9 @@ settings! {
     groups {
         /// What clients without credentials may do here.
         anonymous => anonymous: Anonymous;
+
+        /// What listeners here are sent that are too slow for everything.
+        slow => slow: Slow;
     }
 }
 
@@ -26,6 +29,32 @@ settings! {
         /// Whether they may listen, and read what is kept.
         subscribe = MaybeSwitch, live => subscribe: Option<bool> = None;
     }
+}
+
+settings! {
+    /// What listeners are sent that are too slow for everything. Where a namespace says nothing, what
+    /// is set for all channels counts.
+    pub struct Slow {
+        /// `disconnect`: everything; past `limits.queue` the listener is let go, to come back with its
+        /// cursor and get the rest. `latest`: of each channel, only the newest waits. `rate`: everyone
+        /// is sent at most `rate` publications a second of each channel, the newest of those that came.
+        policy = MaybePolicy, live => policy: Option<SlowPolicy> = None;
+
+        /// Publications a second of each channel under the policy `rate`.
+        rate = MaybeCount, live => rate: Option<usize> = None;
+    }
+}
+
+/// What becomes of a listener that is too slow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SlowPolicy {
+    /// It is let go.
+    Disconnect,
+    /// Only the newest of each channel waits for it.
+    Latest,
+    /// It is sent so many a second of each channel.
+    Rate,
 }
 
 /// The namespace that `channel` is in: the one with the longest prefix that fits.

@@ -430,6 +430,34 @@ pub(super) trait Choices: Copy + PartialEq + 'static {
     const ALL: &'static [(&'static str, Self)];
 }
 
+/// One of a few words, or none.
+#[derive(Debug)]
+pub(super) struct MaybeChoice<T>(std::marker::PhantomData<T>);
+
+impl<T: Choices> Kind for MaybeChoice<T> {
+    type Value = Option<T>;
+    const FORM: &'static str = T::FORM;
+
+    fn read(raw: &Raw) -> Result<Option<T>, String> {
+        Choice::<T>::read(raw).map(Some)
+    }
+
+    fn show(value: &Option<T>) -> Option<String> {
+        value.as_ref().and_then(Choice::<T>::show)
+    }
+}
+
+pub(super) type MaybePolicy = MaybeChoice<super::SlowPolicy>;
+
+impl Choices for super::SlowPolicy {
+    const FORM: &'static str = "\"disconnect\", \"latest\" or \"rate\"";
+    const ALL: &'static [(&'static str, Self)] = &[
+        ("disconnect", Self::Disconnect),
+        ("latest", Self::Latest),
+        ("rate", Self::Rate),
+    ];
+}
+
 impl<T: Choices> Kind for Choice<T> {
     type Value = T;
     const FORM: &'static str = T::FORM;

@@ -17,13 +17,15 @@ pub(crate) async fn admit(
     mut request: Request,
     next: Next,
 ) -> Response {
-    match judge(&app, &app.now(), &request) {
+    let response = match judge(&app, &app.now(), &request) {
         Ok(client) => {
             request.extensions_mut().extend(client);
             next.run(request).await
         }
         Err(problem) => problem.into_response(),
-    }
+    };
+    app.metrics.answered(response.status());
+    response
 }
 
 fn judge(app: &App, now: &Current, request: &Request) -> Result<http::Extensions, Problem> {

@@ -257,6 +257,21 @@ pub(crate) async fn check(State(app): State<Arc<App>>, request: Request, next: N
     vary(guard, response)
 }
 
+/// The check of the operators' port, which is no page's: only the host counts.
+pub(crate) async fn guarded(
+    State((app, local)): State<(Arc<App>, IpAddr)>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let own = Guard::new(local, &app.now().config.allow_hosts, &[]);
+    match own.map(|own| own.host(&request)) {
+        Ok(Ok(_)) => next.run(request).await,
+        Ok(Err(problem)) => problem.into_response(),
+        // The configuration was checked before it came into force.
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+}
+
 /// Tells caches that the answer depends on who asks, where it does.
 fn vary(guard: &Guard, mut response: Response) -> Response {
     if guard.any_origin || !guard.origins.is_empty() {

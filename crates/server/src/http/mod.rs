@@ -29,12 +29,13 @@ use crate::drain::Drain;
 use crate::limits::{Client, Limits};
 use crate::line::Line;
 use crate::meter::{self, Meters};
+use crate::metrics::Metrics;
 use crate::publisher::Publisher;
 use crate::transport::{poll, stream, ws};
-use crate::{Config, pages};
+use crate::{Config, admin, pages};
 
 pub(crate) use self::admit::refusal;
-pub(crate) use self::guard::{BadEntry, Guard};
+pub(crate) use self::guard::{BadEntry, Guard, guarded};
 use self::negotiate::Form;
 pub(crate) use self::negotiate::Known;
 pub(crate) use self::problem::{Kind, Problem};
@@ -57,6 +58,7 @@ pub(crate) struct App {
     pub(crate) limits: Arc<Limits>,
     /// Used only where the pages that read them are served.
     pub(crate) meters: Meters,
+    pub(crate) metrics: Arc<Metrics>,
     /// Begins when the server is to end: whoever holds a request lets go.
     pub(crate) drain: Drain,
     /// Cancelled when nobody is waited for any more: every connection ends where it is.
@@ -78,8 +80,15 @@ impl App {
     /// `current` is what is in force at first.
     pub(crate) fn new(current: Current, broker: Arc<dyn Broker>) -> Self {
         let config = &current.config;
+        let metrics = Arc::<Metrics>::default();
+        let publisher = Publisher::new(
+            Arc::clone(&broker),
+            config.max_publication,
+            Arc::clone(&metrics),
+        );
         Self {
-            publisher: Publisher::new(Arc::clone(&broker), config.max_publication),
+            publisher,
+            metrics,
             under_way: UnderWay::new(config.max_idempotency_keys),
             broker,
             meters: Meters::default(),
@@ -106,7 +115,10 @@ impl App {
 
 /// The routes of `app`.
 pub(crate) fn router(app: Arc<App>) -> Router {
-    let mut router = Router::new().route("/channels/{*channel}", any(channel));
+    let mut router = Router::new()
+        .route("/channels/{*channel}", any(channel))
+        .route("/healthz", any(admin::healthz))
+        .route("/readyz", any(admin::readyz));
     if app.now().config.pages {
         router = router
             .route("/", any(pages::index))

@@ -22,6 +22,7 @@ use crate::cursor::Cursor;
 use crate::drain::Turn;
 use crate::http::{App, Kind, Known, Problem};
 use crate::hub::Live;
+use crate::metrics::Transport;
 use crate::publication::Publication;
 
 /// The state of a channel: its latest publication unless the client has it, which is waited for
@@ -119,10 +120,16 @@ pub(crate) async fn page(
 
 /// Waits until something is published; no if the time is over, or the server is to end.
 async fn published(app: &App, live: &mut Live, deadline: Instant) -> bool {
+    let listening = app.metrics.listener(Transport::Poll);
     tokio::select! {
         biased;
         // One that lags was published to.
-        _ = live.next() => true,
+        next = live.next() => {
+            if let Ok(publication) = next {
+                listening.delivered(1, publication.time());
+            }
+            true
+        }
         () = tokio::time::sleep_until(deadline) => false,
         () = app.drain.turn(Turn::any()) => false,
     }

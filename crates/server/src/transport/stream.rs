@@ -16,8 +16,10 @@ use crate::auth::Grant;
 use crate::broker::{Since, Subscription};
 use crate::channel::Filter;
 use crate::drain::Turn;
+use crate::flow::Flow;
 use crate::http::{App, Problem};
-use crate::hub::Live;
+use crate::hub::Lagged;
+use crate::metrics::{Drop, Listening, Transport};
 use crate::publication::Publication;
 
 /// The last words of an event stream whose client may not listen any more. They bear no id, so that
@@ -40,18 +42,19 @@ pub(crate) async fn sse(
         "event: {event}\nid: {cursor}\ndata: {}\n\n",
         standing(cursor, recovered)
     );
-    let form = match filter {
+    let form = match &filter {
         Filter::Exact(_) => Publication::event,
         Filter::Pattern(_) => Publication::envelope_event,
     };
     let form = Lines {
+        transport: Transport::Sse,
         form,
         beat: Bytes::from_static(b":\n\n"),
         expired: Bytes::from_static(EXPIRED_EVENT.as_bytes()),
     };
     Ok(respond(
         "text/event-stream",
-        Outflow::new(&app, grant, first.into(), subscription, form),
+        Outflow::new(&app, grant, &filter, first.into(), subscription, form),
     ))
 }
 
@@ -68,13 +71,14 @@ pub(crate) async fn ndjson(
         standing(subscription.cursor, subscription.recovered)
     );
     let form = Lines {
+        transport: Transport::Ndjson,
         form: Publication::envelope_line,
         beat: Bytes::from_static(b"\n"),
         expired: Bytes::from_static(EXPIRED_LINE.as_bytes()),
     };
     Ok(respond(
         "application/x-ndjson",
-        Outflow::new(&app, grant, first.into(), subscription, form),
+        Outflow::new(&app, grant, &filter, first.into(), subscription, form),
     ))
 }
 
@@ -96,7 +100,8 @@ fn respond(content_type: &'static str, outflow: Outflow) -> Response {
 struct Outflow {
     first: Option<Bytes>,
     missed: vec::IntoIter<Arc<Publication>>,
-    live: Live,
+    flow: Flow,
+    listening: Listening,
     lines: Lines,
     heartbeat: Duration,
     app: Arc<App>,
@@ -107,6 +112,7 @@ struct Outflow {
 
 /// How things are said on one kind of stream.
 struct Lines {
+    transport: Transport,
     form: fn(&Publication) -> &Bytes,
     beat: Bytes,
     /// The right to listen is over.
@@ -117,14 +123,17 @@ impl Outflow {
     fn new(
         app: &Arc<App>,
         grant: Grant,
+        filter: &Filter,
         first: Bytes,
         subscription: Subscription,
         lines: Lines,
     ) -> Self {
+        let flow = Flow::new(app, filter, subscription.live);
         Self {
             first: Some(first),
             missed: subscription.missed.into_iter(),
-            live: subscription.live,
+            flow,
+            listening: app.metrics.listener(lines.transport),
             lines,
             heartbeat: app.now().config.heartbeat,
             app: Arc::clone(app),
@@ -148,16 +157,23 @@ impl Outflow {
         }
         if let Some(missed) = self.missed.next() {
             self.grant = Some(grant);
+            self.listening.delivered(1, missed.time());
             return Some((self.lines.form)(&missed).clone());
         }
-        let next = tokio::time::timeout(self.heartbeat, self.live.next());
+        let next = tokio::time::timeout(self.heartbeat, self.flow.next());
         let piece = tokio::select! {
             biased;
             () = self.app.drain.turn(self.turn) => return None,
             () = grant.expired() => return Some(self.lines.expired.clone()),
             next = next => match next {
-                Ok(Ok(publication)) => (self.lines.form)(&publication).clone(),
-                Ok(Err(_lagged)) => return None,
+                Ok(Ok(publication)) => {
+                    self.listening.delivered(1, publication.time());
+                    (self.lines.form)(&publication).clone()
+                }
+                Ok(Err(Lagged)) => {
+                    self.app.metrics.dropped(Drop::Lagged);
+                    return None;
+                }
                 Err(_elapsed) => self.lines.beat.clone(),
             },
         };

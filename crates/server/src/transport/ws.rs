@@ -22,11 +22,13 @@ use crate::auth::Grant;
 use crate::broker::{Since, Subscription};
 use crate::channel::Filter;
 use crate::drain::Turn;
+use crate::flow::Flow;
 use crate::http::{App, Kind, Problem};
-use crate::hub::{Lagged, Live};
+use crate::hub::Lagged;
 use crate::limits;
 use crate::line::Line;
 use crate::meter::Meter;
+use crate::metrics::{Drop, Listening, Transport};
 use crate::publication::Publication;
 use crate::wire::{Io, Wire};
 
@@ -80,11 +82,11 @@ pub(crate) async fn open(
         .write_timeout(app.now().config.write_timeout);
     let upgrade = upgrade.config(config).regain(regain);
     let (tasks, cut) = (app.tasks.clone(), app.cut.clone());
+    let right = Right { filter, grant };
     let served = async move {
         match upgrade.await {
             Ok(socket) => {
-                let right = Right { filter, grant };
-                Session::new(socket, spoken, right, subscription, line)
+                Session::new(&app, socket, spoken, right, subscription, line)
                     .run(&app)
                     .await;
             }
@@ -148,7 +150,8 @@ struct Session {
     turn: Turn,
     first: Option<Broadcast>,
     missed: vec::IntoIter<Arc<Publication>>,
-    live: Live,
+    flow: Flow,
+    listening: Listening,
     /// How often the client spoke of late.
     said: limits::Meter,
     /// The connection's place is kept, and its bytes are counted on.
@@ -177,6 +180,7 @@ struct Right {
 
 impl Session {
     fn new(
+        app: &Arc<App>,
         socket: WebSocket,
         spoken: Spoken,
         right: Right,
@@ -190,6 +194,8 @@ impl Session {
                 subscription.recovered,
             ))),
         };
+        let flow = Flow::new(app, &right.filter, subscription.live);
+        let listening = app.metrics.listener(Transport::Websocket);
         let meter = line.as_ref().and_then(|line| line.take_meter());
         tracing::debug!(?spoken, "a WebSocket is open");
         Self {
@@ -199,7 +205,8 @@ impl Session {
             turn: Turn::any(),
             first,
             missed: subscription.missed.into_iter(),
-            live: subscription.live,
+            flow,
+            listening,
             said: limits::Meter::default(),
             _line: line,
             meter,
@@ -219,10 +226,13 @@ impl Session {
                 "the token has expired; come back with a new one",
             ),
             End::Spoke(reason) => (CloseCode::POLICY, reason),
-            End::Lagged => (
-                CloseCode::TRY_AGAIN,
-                "too slow; come back with the last cursor",
-            ),
+            End::Lagged => {
+                app.metrics.dropped(Drop::Lagged);
+                (
+                    CloseCode::TRY_AGAIN,
+                    "too slow; come back with the last cursor",
+                )
+            }
             End::Drain => (CloseCode::RESTART, "the server is going down; come back"),
         };
         if let Err(error) = self.socket.close(code, reason).await {
@@ -247,7 +257,7 @@ impl Session {
                         return End::Peer;
                     }
                 }
-                Lagged = self.live.lagged() => return End::Lagged,
+                Lagged = self.flow.lagged() => return End::Lagged,
             }
             self.count();
             tokio::select! {
@@ -266,11 +276,12 @@ impl Session {
                     }
                     None => return End::Peer,
                 },
-                next = self.live.next(), if !more => match next {
+                next = self.flow.next(), if !more => match next {
                     Ok(publication) => {
                         if let Err(end) = self.feed(&publication) {
                             return end;
                         }
+                        self.listening.delivered(1, publication.time());
                     }
                     Err(Lagged) => return End::Lagged,
                 },
@@ -285,19 +296,27 @@ impl Session {
         if let Some(first) = self.first.take() {
             self.socket.feed(&first).map_err(|_| End::Peer)?;
         }
-        let mut queued = 0;
-        while queued < BATCH {
+        let (mut queued, mut count, mut newest) = (0, 0, None);
+        let more = loop {
+            if queued >= BATCH {
+                break true;
+            }
             let publication = match self.missed.next() {
                 Some(missed) => missed,
-                None => match self.live.try_next() {
+                None => match self.flow.try_next() {
                     Ok(Some(publication)) => publication,
-                    Ok(None) => return Ok(false),
+                    Ok(None) => break false,
                     Err(Lagged) => return Err(End::Lagged),
                 },
             };
             queued += self.feed(&publication)?;
+            count += 1;
+            newest = Some(publication.time());
+        };
+        if let Some(newest) = newest {
+            self.listening.delivered(count, newest);
         }
-        Ok(true)
+        Ok(more)
     }
 
     /// Queues one publication; its bytes on the wire.

@@ -1,0 +1,255 @@
+//! What goes on, counted for operators, in the text that Prometheus reads.
+
+use std::fmt;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use jiff::Timestamp;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{
+    DescriptorEncoder, EncodeLabelSet, EncodeLabelValue, EncodeMetric as _, LabelValueEncoder, text,
+};
+use prometheus_client::metrics::counter::{ConstCounter, Counter};
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::Registry;
+
+use crate::http::App;
+
+/// How somebody listens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Transport {
+    Websocket,
+    Sse,
+    Ndjson,
+    Poll,
+}
+
+/// Why a publication was not sent to a listener that asked for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Drop {
+    /// A newer one of its channel went in its place.
+    Conflated,
+    /// The listener was too slow, and was let go with all that waited for it.
+    Lagged,
+}
+
+impl EncodeLabelValue for Transport {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), fmt::Error> {
+        let name = match self {
+            Self::Websocket => "websocket",
+            Self::Sse => "sse",
+            Self::Ndjson => "ndjson",
+            Self::Poll => "poll",
+        };
+        name.encode(encoder)
+    }
+}
+
+impl EncodeLabelValue for Drop {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), fmt::Error> {
+        let name = match self {
+            Self::Conflated => "conflated",
+            Self::Lagged => "lagged",
+        };
+        name.encode(encoder)
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct By {
+    transport: Transport,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct For {
+    reason: Drop,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Status {
+    status: u16,
+}
+
+/// Everything that is counted.
+pub(crate) struct Metrics {
+    registry: Registry,
+    listeners: Family<By, Gauge>,
+    deliveries: Family<By, Counter>,
+    drops: Family<For, Counter>,
+    answers: Family<Status, Counter>,
+    published: Histogram,
+    lag: Histogram,
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Metrics").finish_non_exhaustive()
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        // From a tenth of a millisecond to more than half a minute.
+        let times = || Histogram::new(exponential_buckets(0.0001, 2.5, 15));
+        let mut metrics = Self {
+            registry: Registry::with_prefix("openline"),
+            listeners: Family::default(),
+            deliveries: Family::default(),
+            drops: Family::default(),
+            answers: Family::default(),
+            published: times(),
+            lag: times(),
+        };
+        let registry = &mut metrics.registry;
+        registry.register(
+            "listeners",
+            "Listeners that are being served",
+            metrics.listeners.clone(),
+        );
+        registry.register(
+            "deliveries",
+            "Publications handed to listeners' connections",
+            metrics.deliveries.clone(),
+        );
+        registry.register(
+            "drops",
+            "Publications, or listeners with all that waited for them, that were let go",
+            metrics.drops.clone(),
+        );
+        registry.register("answers", "Answers to requests", metrics.answers.clone());
+        registry.register(
+            "publish_seconds",
+            "Time from a whole body to its place in the log and in every listener's queue",
+            metrics.published.clone(),
+        );
+        registry.register(
+            "delivery_lag_seconds",
+            "Age of the newest publication each time that some were handed to a listener's connection",
+            metrics.lag.clone(),
+        );
+        metrics
+    }
+}
+
+impl Metrics {
+    /// One listens, until what is returned is dropped.
+    pub(crate) fn listener(&self, transport: Transport) -> Listening {
+        let by = By { transport };
+        let listeners = self.listeners.get_or_create_owned(&by);
+        listeners.inc();
+        Listening {
+            listeners,
+            deliveries: self.deliveries.get_or_create_owned(&by),
+            lag: self.lag.clone(),
+        }
+    }
+
+    pub(crate) fn dropped(&self, reason: Drop) {
+        self.drops.get_or_create(&For { reason }).inc();
+    }
+
+    pub(crate) fn answered(&self, status: http::StatusCode) {
+        let status = status.as_u16();
+        self.answers.get_or_create(&Status { status }).inc();
+    }
+
+    pub(crate) fn published(&self, time: Duration) {
+        self.published.observe(time.as_secs_f64());
+    }
+
+    /// The text.
+    pub(crate) fn text(&self, app: &App) -> String {
+        let mut text = String::new();
+        // Writing to a string does not fail.
+        let _ = text::encode_registry(&mut text, &self.registry);
+        let mut looked_up = Registry::with_prefix("openline");
+        looked_up.register_collector(Box::new(LookedUp::of(app)));
+        let _ = text::encode_registry(&mut text, &looked_up);
+        let _ = text::encode_eof(&mut text);
+        text
+    }
+}
+
+/// One that listens.
+#[derive(Debug)]
+pub(crate) struct Listening {
+    listeners: Gauge,
+    deliveries: Counter,
+    lag: Histogram,
+}
+
+impl Listening {
+    /// So many were handed to its connection, the newest of them published then.
+    pub(crate) fn delivered(&self, count: u64, newest: Timestamp) {
+        self.deliveries.inc_by(count);
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        let then = u64::try_from(newest.as_millisecond()).unwrap_or_default();
+        let lag = now.saturating_sub(Duration::from_millis(then));
+        self.lag.observe(lag.as_secs_f64());
+    }
+}
+
+impl std::ops::Drop for Listening {
+    fn drop(&mut self) {
+        self.listeners.dec();
+    }
+}
+
+/// What is counted elsewhere, as it is when somebody asks.
+#[derive(Debug)]
+struct LookedUp {
+    connections: i64,
+    memory: i64,
+    draining: i64,
+    refusals: Vec<(&'static str, u64)>,
+}
+
+impl LookedUp {
+    fn of(app: &App) -> Self {
+        app.limits.memory.read();
+        let signed = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+        Self {
+            connections: signed(app.tasks.len()),
+            memory: signed(app.limits.memory.resident()),
+            draining: i64::from(app.drain.has_begun()),
+            refusals: app
+                .limits
+                .refusals()
+                .map(|(reason, count)| (reason.name(), count))
+                .collect(),
+        }
+    }
+}
+
+impl Collector for LookedUp {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        for (name, help, value) in [
+            ("connections", "Connections that are open", self.connections),
+            (
+                "resident_memory_bytes",
+                "Memory of the process, which limits.memory bounds",
+                self.memory,
+            ),
+            (
+                "draining",
+                "Whether the server is about to end",
+                self.draining,
+            ),
+        ] {
+            let gauge = ConstGauge::new(value);
+            gauge.encode(encoder.encode_descriptor(name, help, None, gauge.metric_type())?)?;
+        }
+        let counter = ConstCounter::new(0_u64);
+        let help = "Connections and requests refused by a limit";
+        let mut family =
+            encoder.encode_descriptor("refusals", help, None, counter.metric_type())?;
+        for (reason, count) in &self.refusals {
+            let labels = [("reason", *reason)];
+            ConstCounter::new(*count).encode(family.encode_family(&labels)?)?;
+        }
+        Ok(())
+    }
+}
