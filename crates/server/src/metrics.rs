@@ -1,6 +1,7 @@
 //! What goes on, counted for operators, in the text that Prometheus reads.
 
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use jiff::Timestamp;
@@ -25,15 +26,6 @@ pub(crate) enum Transport {
     Poll,
 }
 
-/// Why a publication was not sent to a listener that asked for it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) enum Drop {
-    /// A newer one of its channel went in its place.
-    Conflated,
-    /// The listener was too slow, and was let go with all that waited for it.
-    Lagged,
-}
-
 impl EncodeLabelValue for Transport {
     fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), fmt::Error> {
         let name = match self {
@@ -46,24 +38,9 @@ impl EncodeLabelValue for Transport {
     }
 }
 
-impl EncodeLabelValue for Drop {
-    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), fmt::Error> {
-        let name = match self {
-            Self::Conflated => "conflated",
-            Self::Lagged => "lagged",
-        };
-        name.encode(encoder)
-    }
-}
-
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct By {
     transport: Transport,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct For {
-    reason: Drop,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -76,7 +53,7 @@ pub(crate) struct Metrics {
     registry: Registry,
     listeners: Family<By, Gauge>,
     deliveries: Family<By, Counter>,
-    drops: Family<For, Counter>,
+    lagged: AtomicU64,
     answers: Family<Status, Counter>,
     published: Histogram,
     lag: Histogram,
@@ -96,7 +73,7 @@ impl Default for Metrics {
             registry: Registry::with_prefix("openline"),
             listeners: Family::default(),
             deliveries: Family::default(),
-            drops: Family::default(),
+            lagged: AtomicU64::new(0),
             answers: Family::default(),
             published: times(),
             lag: times(),
@@ -111,11 +88,6 @@ impl Default for Metrics {
             "deliveries",
             "Publications handed to listeners' connections",
             metrics.deliveries.clone(),
-        );
-        registry.register(
-            "drops",
-            "Publications, or listeners with all that waited for them, that were let go",
-            metrics.drops.clone(),
         );
         registry.register("answers", "Answers to requests", metrics.answers.clone());
         registry.register(
@@ -145,8 +117,9 @@ impl Metrics {
         }
     }
 
-    pub(crate) fn dropped(&self, reason: Drop) {
-        self.drops.get_or_create(&For { reason }).inc();
+    /// A listener was let go with all that waited for it.
+    pub(crate) fn lagged(&self) {
+        self.lagged.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(crate) fn answered(&self, status: http::StatusCode) {
@@ -192,7 +165,7 @@ impl Listening {
     }
 }
 
-impl std::ops::Drop for Listening {
+impl Drop for Listening {
     fn drop(&mut self) {
         self.listeners.dec();
     }
@@ -205,6 +178,7 @@ struct LookedUp {
     memory: i64,
     draining: i64,
     refusals: Vec<(&'static str, u64)>,
+    drops: Vec<(&'static str, u64)>,
 }
 
 impl LookedUp {
@@ -220,6 +194,10 @@ impl LookedUp {
                 .refusals()
                 .map(|(reason, count)| (reason.name(), count))
                 .collect(),
+            drops: vec![
+                ("conflated", app.hub.replaced()),
+                ("lagged", app.metrics.lagged.load(Ordering::Relaxed)),
+            ],
         }
     }
 }
@@ -242,13 +220,25 @@ impl Collector for LookedUp {
             let gauge = ConstGauge::new(value);
             gauge.encode(encoder.encode_descriptor(name, help, None, gauge.metric_type())?)?;
         }
-        let counter = ConstCounter::new(0_u64);
-        let help = "Connections and requests refused by a limit";
-        let mut family =
-            encoder.encode_descriptor("refusals", help, None, counter.metric_type())?;
-        for (reason, count) in &self.refusals {
-            let labels = [("reason", *reason)];
-            ConstCounter::new(*count).encode(family.encode_family(&labels)?)?;
+        for (name, help, counts) in [
+            (
+                "refusals",
+                "Connections and requests refused by a limit",
+                &self.refusals,
+            ),
+            (
+                "drops",
+                "Publications that a newer one replaced (conflated), and listeners let go with all \
+                 that waited for them (lagged)",
+                &self.drops,
+            ),
+        ] {
+            let kind = ConstCounter::new(0_u64).metric_type();
+            let mut family = encoder.encode_descriptor(name, help, None, kind)?;
+            for (reason, count) in counts {
+                let labels = [("reason", *reason)];
+                ConstCounter::new(*count).encode(family.encode_family(&labels)?)?;
+            }
         }
         Ok(())
     }

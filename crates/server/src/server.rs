@@ -66,9 +66,9 @@ impl Server {
         let hub = Hub::new(config.max_queue);
         let keys = config.max_idempotency_keys;
         let broker: Arc<dyn Broker> =
-            Arc::new(MemoryBroker::new(config.history.clone(), keys, hub));
+            Arc::new(MemoryBroker::new(config.history.clone(), keys, hub.clone()));
         let current = current(config, address, None)?;
-        let app = Arc::new(App::new(current, broker));
+        let app = Arc::new(App::new(current, broker, hub));
         Ok(Self {
             listener,
             address,

@@ -19,8 +19,8 @@ use self::setting::settings;
 use crate::auth::KeyHash;
 use crate::channel::{Channel, Filter};
 
-pub(crate) use self::namespace::touched;
 pub use self::namespace::{Anonymous, Namespace, Slow, SlowPolicy};
+pub(crate) use self::namespace::{of as namespace_of, touched};
 pub use self::setting::{Setting, SettingError, Settings};
 pub use self::value::Raw;
 

@@ -58,7 +58,7 @@ pub enum SlowPolicy {
 }
 
 /// The namespace that `channel` is in: the one with the longest prefix that fits.
-pub(super) fn of<'a, T>(
+pub(crate) fn of<'a, T>(
     namespaces: &'a BTreeMap<String, T>,
     channel: &str,
 ) -> Option<(&'a str, &'a T)> {

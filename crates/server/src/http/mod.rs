@@ -26,11 +26,13 @@ use crate::auth::{Action, Auth, Grant};
 use crate::broker::Broker;
 use crate::channel::{Channel, Filter};
 use crate::drain::Drain;
+use crate::hub::Hub;
 use crate::limits::{Client, Limits};
 use crate::line::Line;
 use crate::meter::{self, Meters};
 use crate::metrics::Metrics;
 use crate::publisher::Publisher;
+use crate::slow::SlowRules;
 use crate::transport::{poll, stream, ws};
 use crate::{Config, admin, pages};
 
@@ -53,6 +55,7 @@ pub(crate) struct App {
     /// What a reload changes.
     current: RwLock<Arc<Current>>,
     pub(crate) broker: Arc<dyn Broker>,
+    pub(crate) hub: Hub,
     pub(crate) publisher: Publisher,
     pub(crate) under_way: UnderWay,
     pub(crate) limits: Arc<Limits>,
@@ -78,7 +81,8 @@ pub(crate) struct Current {
 
 impl App {
     /// `current` is what is in force at first.
-    pub(crate) fn new(current: Current, broker: Arc<dyn Broker>) -> Self {
+    pub(crate) fn new(current: Current, broker: Arc<dyn Broker>, hub: Hub) -> Self {
+        hub.set_thinning(SlowRules::of(&current.config));
         let config = &current.config;
         let metrics = Arc::<Metrics>::default();
         let publisher = Publisher::new(
@@ -91,6 +95,7 @@ impl App {
             metrics,
             under_way: UnderWay::new(config.max_idempotency_keys),
             broker,
+            hub,
             meters: Meters::default(),
             limits: Arc::new(Limits::new(config)),
             drain: Drain::default(),
@@ -108,6 +113,7 @@ impl App {
 
     /// Puts something else into force, for all requests to come.
     pub(crate) fn change(&self, new: Current) {
+        self.hub.set_thinning(SlowRules::of(&new.config));
         let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
         *current = Arc::new(new);
     }

@@ -2,15 +2,20 @@
 //! subscriber whose filter matches, shared by all of them.
 
 mod index;
+mod kept;
 mod queue;
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use tokio::time::sleep_until;
+
 use self::index::{Id, Index};
-use self::queue::Queue;
+use self::queue::{Pushed, Queue};
 use crate::channel::Filter;
 use crate::publication::Publication;
 
+pub(crate) use self::kept::{Rhythm, Thinning};
 pub use self::queue::Lagged;
 
 /// Hands publications to subscribers. Cheap to clone; every clone is the same hub.
@@ -20,12 +25,16 @@ pub use self::queue::Lagged;
 pub struct Hub {
     index: Arc<Mutex<Registry>>,
     bound: usize,
+    /// Publications that went for a newer one.
+    replaced: Arc<AtomicU64>,
 }
 
 #[derive(Debug, Default)]
 struct Registry {
     index: Index,
     next: Id,
+    /// Who need not be sent everything; nobody, without it.
+    thinning: Option<Arc<dyn Thinning>>,
 }
 
 impl Hub {
@@ -35,7 +44,19 @@ impl Hub {
         Self {
             index: Arc::default(),
             bound,
+            replaced: Arc::default(),
         }
+    }
+
+    /// Says who need not be sent everything: of those that subscribe from now on, and of the channels
+    /// of what is published from now on.
+    pub(crate) fn set_thinning(&self, thinning: Option<Arc<dyn Thinning>>) {
+        self.lock().registry.thinning = thinning;
+    }
+
+    /// How many publications went for a newer one before they were sent to somebody.
+    pub(crate) fn replaced(&self) -> u64 {
+        self.replaced.load(Ordering::Relaxed)
     }
 
     /// Takes the hub, so that a broker can fix an order between its log and the hub: it takes the
@@ -60,10 +81,20 @@ pub struct HubGuard<'a> {
 impl HubGuard<'_> {
     /// Hands `publication` to every subscriber that asked for its channel.
     pub fn publish(&mut self, publication: &Arc<Publication>) {
-        let mut lagged = 0_usize;
-        self.registry.index.each(publication.channel(), |_, queue| {
-            lagged += usize::from(queue.push(publication));
+        let channel = publication.channel();
+        let thinning = self.registry.thinning.as_ref();
+        let is_thinned = thinning.is_some_and(|thinning| thinning.is_thinned(channel));
+        let (mut lagged, mut replaced) = (0_usize, 0);
+        self.registry.index.each(channel, |_, queue| {
+            match queue.push(publication, is_thinned) {
+                Pushed::Lagged => lagged += 1,
+                Pushed::Replaced => replaced += 1,
+                Pushed::Kept | Pushed::Gone => {}
+            }
         });
+        if replaced > 0 {
+            self.hub.replaced.fetch_add(replaced, Ordering::Relaxed);
+        }
         if lagged > 0 {
             tracing::debug!(channel = %publication.channel(), lagged, "let subscribers go that lag");
         }
@@ -73,7 +104,13 @@ impl HubGuard<'_> {
     pub fn subscribe(&mut self, filter: &Filter) -> Live {
         let id = self.registry.next;
         self.registry.next += 1;
-        let queue = Arc::new(Queue::new(self.hub.bound));
+        let bound = self.hub.bound;
+        let thinning = self.registry.thinning.as_ref();
+        let queue = match thinning.and_then(|thinning| thinning.of(filter)) {
+            Some(rhythm) => Queue::thinned(bound, rhythm),
+            None => Queue::new(bound),
+        };
+        let queue = Arc::new(queue);
         self.registry.index.insert(filter, id, Arc::clone(&queue));
         Live {
             hub: self.hub.clone(),
@@ -100,7 +137,10 @@ impl Live {
             if let Some(publication) = self.try_next()? {
                 return Ok(publication);
             }
-            self.queue.pushed().await;
+            match self.queue.due() {
+                Some(due) => sleep_until(due).await,
+                None => self.queue.pushed().await,
+            }
         }
     }
 

@@ -4,7 +4,9 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
+use super::kept::{Kept, Rhythm};
 use crate::Publication;
 
 /// Places that an emptied queue keeps; the room of a larger burst is given back.
@@ -19,11 +21,31 @@ pub(super) struct Queue {
     wake: Notify,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
-    items: VecDeque<Arc<Publication>>,
+    items: Items,
     weight: usize,
     lagged: bool,
+}
+
+/// What waits: everything, or what is kept of it.
+#[derive(Debug)]
+enum Items {
+    Whole(VecDeque<Arc<Publication>>),
+    Thinned(Box<Kept>),
+}
+
+/// What became of a publication that was pushed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Pushed {
+    /// It waits.
+    Kept,
+    /// It waits in place of an older one.
+    Replaced,
+    /// It was too much: the subscriber was let go by it.
+    Lagged,
+    /// The subscriber was let go before.
+    Gone,
 }
 
 /// The subscriber took too long: more than its queue's bound was waiting. What waited is dropped
@@ -33,35 +55,64 @@ struct State {
 pub struct Lagged;
 
 impl Queue {
+    /// A queue of everything.
     pub(super) fn new(bound: usize) -> Self {
+        Self::of(bound, Items::Whole(VecDeque::new()))
+    }
+
+    /// A queue of what is kept, in that rhythm.
+    pub(super) fn thinned(bound: usize, rhythm: Rhythm) -> Self {
+        Self::of(bound, Items::Thinned(Box::new(Kept::new(rhythm))))
+    }
+
+    fn of(bound: usize, items: Items) -> Self {
         Self {
             bound,
-            state: Mutex::default(),
+            state: Mutex::new(State {
+                items,
+                weight: 0,
+                lagged: false,
+            }),
             wake: Notify::new(),
         }
     }
 
-    /// Adds a publication; one always fits, however large. Past the bound the queue is emptied and
-    /// takes no more: whether this push did that is the answer.
-    pub(super) fn push(&self, publication: &Arc<Publication>) -> bool {
+    /// Adds a publication; one always fits, however large. Of a thinned channel only the newest is
+    /// kept, if the queue keeps not everything. Past the bound the queue is emptied and takes no more.
+    pub(super) fn push(&self, publication: &Arc<Publication>, is_thinned: bool) -> Pushed {
         let mut state = self.lock();
         if state.lagged {
-            return false;
+            return Pushed::Gone;
         }
-        let weight = state.weight + publication.weight();
-        if weight > self.bound && !state.items.is_empty() {
+        let mut weight = state.weight + publication.weight();
+        let (is_first, replaced) = match &mut state.items {
+            Items::Whole(items) => (items.is_empty(), None),
+            Items::Thinned(kept) => {
+                let replaced = kept.push(publication, is_thinned);
+                (kept.len() == 1, replaced)
+            }
+        };
+        weight -= replaced.as_ref().map_or(0, |replaced| replaced.weight());
+        let pushed = if weight > self.bound && !is_first {
             *state = State {
+                items: Items::Whole(VecDeque::new()),
+                weight: 0,
                 lagged: true,
-                ..State::default()
             };
+            Pushed::Lagged
         } else {
             state.weight = weight;
-            state.items.push_back(Arc::clone(publication));
-        }
-        let lagged = state.lagged;
+            if let Items::Whole(items) = &mut state.items {
+                items.push_back(Arc::clone(publication));
+            }
+            match replaced {
+                Some(_) => Pushed::Replaced,
+                None => Pushed::Kept,
+            }
+        };
         drop(state);
         self.wake.notify_one();
-        lagged
+        pushed
     }
 
     pub(super) fn try_pop(&self) -> Result<Option<Arc<Publication>>, Lagged> {
@@ -69,14 +120,28 @@ impl Queue {
         if state.lagged {
             return Err(Lagged);
         }
-        let item = state.items.pop_front();
+        let item = match &mut state.items {
+            Items::Whole(items) => items.pop_front(),
+            Items::Thinned(kept) => kept.pop(Instant::now()),
+        };
         if let Some(item) = &item {
             state.weight -= item.weight();
         }
-        if state.items.is_empty() && state.items.capacity() > KEPT_CAPACITY {
-            state.items = VecDeque::new();
+        if let Items::Whole(items) = &mut state.items
+            && items.is_empty()
+            && items.capacity() > KEPT_CAPACITY
+        {
+            *items = VecDeque::new();
         }
         Ok(item)
+    }
+
+    /// When what waits may be taken, if it may not be yet.
+    pub(super) fn due(&self) -> Option<Instant> {
+        match &self.lock().items {
+            Items::Whole(_) => None,
+            Items::Thinned(kept) => kept.due(),
+        }
     }
 
     /// Whether the queue was given up.

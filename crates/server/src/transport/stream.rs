@@ -16,10 +16,9 @@ use crate::auth::Grant;
 use crate::broker::{Since, Subscription};
 use crate::channel::Filter;
 use crate::drain::Turn;
-use crate::flow::Flow;
 use crate::http::{App, Problem};
-use crate::hub::Lagged;
-use crate::metrics::{Drop, Listening, Transport};
+use crate::hub::{Lagged, Live};
+use crate::metrics::{Listening, Transport};
 use crate::publication::Publication;
 
 /// The last words of an event stream whose client may not listen any more. They bear no id, so that
@@ -54,7 +53,7 @@ pub(crate) async fn sse(
     };
     Ok(respond(
         "text/event-stream",
-        Outflow::new(&app, grant, &filter, first.into(), subscription, form),
+        Outflow::new(&app, grant, first.into(), subscription, form),
     ))
 }
 
@@ -78,7 +77,7 @@ pub(crate) async fn ndjson(
     };
     Ok(respond(
         "application/x-ndjson",
-        Outflow::new(&app, grant, &filter, first.into(), subscription, form),
+        Outflow::new(&app, grant, first.into(), subscription, form),
     ))
 }
 
@@ -100,7 +99,7 @@ fn respond(content_type: &'static str, outflow: Outflow) -> Response {
 struct Outflow {
     first: Option<Bytes>,
     missed: vec::IntoIter<Arc<Publication>>,
-    flow: Flow,
+    live: Live,
     listening: Listening,
     lines: Lines,
     heartbeat: Duration,
@@ -123,16 +122,14 @@ impl Outflow {
     fn new(
         app: &Arc<App>,
         grant: Grant,
-        filter: &Filter,
         first: Bytes,
         subscription: Subscription,
         lines: Lines,
     ) -> Self {
-        let flow = Flow::new(app, filter, subscription.live);
         Self {
             first: Some(first),
             missed: subscription.missed.into_iter(),
-            flow,
+            live: subscription.live,
             listening: app.metrics.listener(lines.transport),
             lines,
             heartbeat: app.now().config.heartbeat,
@@ -160,7 +157,7 @@ impl Outflow {
             self.listening.delivered(1, missed.time());
             return Some((self.lines.form)(&missed).clone());
         }
-        let next = tokio::time::timeout(self.heartbeat, self.flow.next());
+        let next = tokio::time::timeout(self.heartbeat, self.live.next());
         let piece = tokio::select! {
             biased;
             () = self.app.drain.turn(self.turn) => return None,
@@ -171,7 +168,7 @@ impl Outflow {
                     (self.lines.form)(&publication).clone()
                 }
                 Ok(Err(Lagged)) => {
-                    self.app.metrics.dropped(Drop::Lagged);
+                    self.app.metrics.lagged();
                     return None;
                 }
                 Err(_elapsed) => self.lines.beat.clone(),

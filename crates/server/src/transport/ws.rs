@@ -22,13 +22,12 @@ use crate::auth::Grant;
 use crate::broker::{Since, Subscription};
 use crate::channel::Filter;
 use crate::drain::Turn;
-use crate::flow::Flow;
 use crate::http::{App, Kind, Problem};
-use crate::hub::Lagged;
+use crate::hub::{Lagged, Live};
 use crate::limits;
 use crate::line::Line;
 use crate::meter::Meter;
-use crate::metrics::{Drop, Listening, Transport};
+use crate::metrics::{Listening, Transport};
 use crate::publication::Publication;
 use crate::wire::{Io, Wire};
 
@@ -150,7 +149,7 @@ struct Session {
     turn: Turn,
     first: Option<Broadcast>,
     missed: vec::IntoIter<Arc<Publication>>,
-    flow: Flow,
+    live: Live,
     listening: Listening,
     /// How often the client spoke of late.
     said: limits::Meter,
@@ -194,7 +193,6 @@ impl Session {
                 subscription.recovered,
             ))),
         };
-        let flow = Flow::new(app, &right.filter, subscription.live);
         let listening = app.metrics.listener(Transport::Websocket);
         let meter = line.as_ref().and_then(|line| line.take_meter());
         tracing::debug!(?spoken, "a WebSocket is open");
@@ -205,7 +203,7 @@ impl Session {
             turn: Turn::any(),
             first,
             missed: subscription.missed.into_iter(),
-            flow,
+            live: subscription.live,
             listening,
             said: limits::Meter::default(),
             _line: line,
@@ -227,7 +225,7 @@ impl Session {
             ),
             End::Spoke(reason) => (CloseCode::POLICY, reason),
             End::Lagged => {
-                app.metrics.dropped(Drop::Lagged);
+                app.metrics.lagged();
                 (
                     CloseCode::TRY_AGAIN,
                     "too slow; come back with the last cursor",
@@ -257,7 +255,7 @@ impl Session {
                         return End::Peer;
                     }
                 }
-                Lagged = self.flow.lagged() => return End::Lagged,
+                Lagged = self.live.lagged() => return End::Lagged,
             }
             self.count();
             tokio::select! {
@@ -276,7 +274,7 @@ impl Session {
                     }
                     None => return End::Peer,
                 },
-                next = self.flow.next(), if !more => match next {
+                next = self.live.next(), if !more => match next {
                     Ok(publication) => {
                         if let Err(end) = self.feed(&publication) {
                             return end;
@@ -303,7 +301,7 @@ impl Session {
             }
             let publication = match self.missed.next() {
                 Some(missed) => missed,
-                None => match self.flow.try_next() {
+                None => match self.live.try_next() {
                     Ok(Some(publication)) => publication,
                     Ok(None) => break false,
                     Err(Lagged) => return Err(End::Lagged),

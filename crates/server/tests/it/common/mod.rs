@@ -19,6 +19,8 @@ pub(crate) struct Harness {
     pub(crate) address: SocketAddr,
     pub(crate) publisher: Publisher,
     pub(crate) reload: Reload,
+    /// The operators' port.
+    pub(crate) metrics: Option<SocketAddr>,
     stop: Option<oneshot::Sender<()>>,
     task: JoinHandle<Drained>,
 }
@@ -39,6 +41,7 @@ impl Harness {
         let (stop, stopped) = oneshot::channel();
         let (address, publisher) = (server.local_addr(), server.publisher());
         let reload = server.reload();
+        let metrics = server.metrics_addr();
         let task = tokio::spawn(server.run(async {
             let _ = stopped.await;
         }));
@@ -46,6 +49,7 @@ impl Harness {
             address,
             publisher,
             reload,
+            metrics,
             stop: Some(stop),
             task,
         }
