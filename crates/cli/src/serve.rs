@@ -1,9 +1,9 @@
 //! `openline serve` and `openline demo`.
 
 use std::io::IsTerminal as _;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
+use listenfd::ListenFd;
 use openline_server::{Config, Drained, LogFormat, NewKey, Reload, Server};
 use tracing_subscriber::EnvFilter;
 
@@ -20,7 +20,7 @@ pub(crate) async fn serve(args: Serve) -> Result<(), Error> {
     let hangups = Hangups::new()?;
     let server = bind(config).await?;
     tokio::spawn(reload(args.flags, false, server.reload(), hangups));
-    Output::new().line(&listening(server.local_addr())).await?;
+    Output::new().line(&listening(&server)).await?;
     ended(server.run(shutdown.requested()).await);
     Ok(())
 }
@@ -33,10 +33,10 @@ pub(crate) async fn demo(args: Demo) -> Result<(), Error> {
     let flights = day.flights();
     let server = bind(config).await?;
     tokio::spawn(reload(args.serve.flags, true, server.reload(), hangups));
-    let page = page(server.local_addr());
+    let page = page(&server);
     let mut output = Output::new();
     for line in [
-        listening(server.local_addr()),
+        listening(&server),
         format!(
             "replaying 12 September 2013 in New York: {flights} flights at {} times the pace of that day, again and again",
             args.speed
@@ -112,11 +112,21 @@ fn start(flags: &Flags, pages: bool) -> Result<(Shutdown, Config), Error> {
 fn load(flags: &Flags, pages: bool) -> Result<Config, Error> {
     let mut config = settings::load(flags)?;
     config.pages = pages;
+    if pages {
+        // The demo's board is for whoever can reach it; what is on it is not.
+        config.anonymous.subscribe.get_or_insert(true);
+    }
     Ok(config)
 }
 
 async fn bind(config: Config) -> Result<Server, Error> {
-    let server = Server::bind(config).await.map_err(Error::Bind)?;
+    // A supervisor that has bound the socket hands it over (systemd's LISTEN_FDS).
+    let handed = ListenFd::from_env().take_tcp_listener(0).ok().flatten();
+    let server = match handed {
+        Some(listener) => Server::bind_to(listener, config).await,
+        None => Server::bind(config).await,
+    };
+    let server = server.map_err(Error::Bind)?;
     talk(access(&server));
     Ok(server)
 }
@@ -167,15 +177,20 @@ fn ended(drained: Drained) {
 }
 
 /// The line that tells the address listened on, with the real port, for people and for scripts.
-fn listening(address: SocketAddr) -> String {
-    format!("listening on http://{address}/")
+fn listening(server: &Server) -> String {
+    format!("listening on {}://{}/", scheme(server), server.local_addr())
 }
 
 /// The server's page as a browser on this machine finds it: an address that stands for all of them is no destination.
-fn page(address: SocketAddr) -> String {
+fn page(server: &Server) -> String {
+    let (scheme, address) = (scheme(server), server.local_addr());
     if address.ip().is_unspecified() {
-        format!("http://localhost:{}/", address.port())
+        format!("{scheme}://localhost:{}/", address.port())
     } else {
-        format!("http://{address}/")
+        format!("{scheme}://{address}/")
     }
+}
+
+fn scheme(server: &Server) -> &'static str {
+    if server.is_tls() { "https" } else { "http" }
 }

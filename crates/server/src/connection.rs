@@ -1,9 +1,10 @@
-//! One connection: HTTP/1.1 by hyper, until it ends or becomes a WebSocket.
+//! One connection: HTTP/1.1, or where TLS agreed on it HTTP/2, by hyper, until it ends or becomes a WebSocket.
 
 use std::convert::Infallible;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -11,11 +12,11 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
-use hyper::server::conn::http1;
+use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt as _;
 
@@ -28,6 +29,8 @@ use crate::wire::{Io, Wire};
 const MAX_HEAD: usize = 32 * 1024;
 /// Bytes that hyper keeps of what came, and of an answer that the client is slow to take.
 const MAX_BUFFER: usize = 64 * 1024;
+/// Requests at once on a connection of HTTP/2; any more wait.
+const MAX_STREAMS: u32 = 100;
 
 /// What all connections are served with.
 #[derive(Debug)]
@@ -105,37 +108,83 @@ async fn begin(
     }
 }
 
-/// HTTP/1.1 until the connection ends, or becomes a WebSocket.
+/// HTTP until the connection ends, or becomes a WebSocket.
 async fn http(app: &App, router: Router, io: Io, line: Arc<Line>) {
+    let service = {
+        let line = Arc::clone(&line);
+        service_fn(move |mut request: Request<Incoming>| {
+            let answering = line.request();
+            request.extensions_mut().insert(Arc::clone(&line));
+            let answer = router.clone().oneshot(request.map(Body::new));
+            async move {
+                let Ok(response) = answer.await;
+                Ok::<_, Infallible>(tracked(response, answering))
+            }
+        })
+    };
     let now = app.now();
-    let (header, write) = (now.config.header_timeout, now.config.write_timeout);
-    let wire = Wire::new(io, Arc::clone(&line), header, write);
-    let service = service_fn(move |mut request: Request<Incoming>| {
-        let answering = line.request();
-        request.extensions_mut().insert(Arc::clone(&line));
-        let answer = router.clone().oneshot(request.map(Body::new));
-        async move {
-            let Ok(response) = answer.await;
-            Ok::<_, Infallible>(tracked(response, answering))
-        }
-    });
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(now.config.idle_timeout)
-        .max_header_size(MAX_HEAD)
-        .max_buf_size(MAX_BUFFER)
-        .serve_connection(TokioIo::new(wire), service)
-        .with_upgrades();
-    drop(now);
-    let mut connection = pin!(connection);
-    let ended = tokio::select! {
-        ended = &mut connection => ended,
-        () = app.drain.begun() => {
-            // It ends after the request that is being answered.
-            connection.as_mut().graceful_shutdown();
-            connection.await
+    let config = &now.config;
+    let (idle, write) = (config.idle_timeout, config.write_timeout);
+    if io.is_http2() {
+        // Bytes that bring no request come at any time, and are given as long as silence is.
+        let wire = Wire::new(io, Arc::clone(&line), idle, write);
+        let connection = http2::Builder::new(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(MAX_STREAMS)
+            .max_header_list_size(MAX_HEAD as u32)
+            .max_send_buf_size(MAX_BUFFER)
+            // Its answer is what ends an idle connection, or one whose peer is gone.
+            .keep_alive_interval(config.heartbeat)
+            .keep_alive_timeout(config.header_timeout)
+            .serve_connection(TokioIo::new(wire), service);
+        drop(now);
+        let mut connection = pin!(connection);
+        ended(tokio::select! {
+            ended = &mut connection => ended,
+            () = last_call(app, &line) => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        });
+    } else {
+        let wire = Wire::new(io, Arc::clone(&line), config.header_timeout, write);
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(idle)
+            .max_header_size(MAX_HEAD)
+            .max_buf_size(MAX_BUFFER)
+            .serve_connection(TokioIo::new(wire), service)
+            .with_upgrades();
+        drop(now);
+        let mut connection = pin!(connection);
+        ended(tokio::select! {
+            ended = &mut connection => ended,
+            () = last_call(app, &line) => {
+                // It ends after the request that is being answered.
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        });
+    }
+}
+
+/// Waits until the connection is to take no more requests: when the server is to end, but not before the
+/// first one, for who has just connected has been let in.
+async fn last_call(app: &App, line: &Line) {
+    /// How often it is looked whether the first request has come.
+    const LOOK: Duration = Duration::from_millis(20);
+    /// How long the first one is waited for.
+    const PATIENCE: Duration = Duration::from_secs(1);
+    app.drain.begun().await;
+    let asked = async {
+        while !line.place.was_asked() {
+            sleep(LOOK).await;
         }
     };
+    let _ = timeout(PATIENCE, asked).await;
+}
+
+fn ended(ended: hyper::Result<()>) {
     if let Err(error) = ended {
         tracing::debug!(%error, "a connection failed");
     }

@@ -34,6 +34,7 @@ pub struct Server {
     listener: TcpListener,
     address: SocketAddr,
     metrics: Option<TcpListener>,
+    asked: Arc<Config>,
     app: Arc<App>,
 }
 
@@ -44,23 +45,34 @@ impl Server {
     /// Needs a tokio runtime with I/O and time.
     pub async fn bind(config: Config) -> Result<Self, BindError> {
         config.check()?;
+        let listener = listen(config.listen).await?;
+        Self::on(listener, config).await
+    }
+
+    /// As [`bind`](Self::bind), with a listener that somebody else has bound, such as a supervisor
+    /// that keeps it while one server follows another: no connection is refused then.
+    /// [`Config::listen`] is not looked at.
+    pub async fn bind_to(
+        listener: std::net::TcpListener,
+        config: Config,
+    ) -> Result<Self, BindError> {
         let address = config.listen;
-        let failed = |source: io::Error| match source.kind() {
-            io::ErrorKind::AddrInUse => BindError::InUse { address },
-            _ => BindError::Listen { address, source },
-        };
-        // Each server has its address for itself: no SO_REUSEPORT, which would let two of them
-        // share it in silence.
-        let listener = TcpListener::bind(address).await.map_err(failed)?;
+        let failed = |source| BindError::Listen { address, source };
+        listener.set_nonblocking(true).map_err(failed)?;
+        let listener = TcpListener::from_std(listener).map_err(failed)?;
+        Self::on(listener, config).await
+    }
+
+    async fn on(listener: TcpListener, mut config: Config) -> Result<Self, BindError> {
+        let address = config.listen;
+        let failed = |source| BindError::Listen { address, source };
         let address = listener.local_addr().map_err(failed)?;
+        let asked = Arc::new(config.clone());
+        // What may be done depends on who can reach the address that is really listened on.
+        config.listen = address;
+        config.check()?;
         let metrics = match config.metrics.listen {
-            Some(address) => {
-                let failed = |source: io::Error| match source.kind() {
-                    io::ErrorKind::AddrInUse => BindError::InUse { address },
-                    _ => BindError::Listen { address, source },
-                };
-                Some(TcpListener::bind(address).await.map_err(failed)?)
-            }
+            Some(address) => Some(listen(address).await?),
             None => None,
         };
         let hub = Hub::new(config.max_queue);
@@ -73,6 +85,7 @@ impl Server {
             listener,
             address,
             metrics,
+            asked,
             app,
         })
     }
@@ -97,7 +110,13 @@ impl Server {
         Reload {
             app: Arc::clone(&self.app),
             address: self.address,
+            asked: Arc::clone(&self.asked),
         }
+    }
+
+    /// Whether TLS is spoken on the address listened on.
+    pub fn is_tls(&self) -> bool {
+        self.app.now().tls.is_some()
     }
 
     /// Whether anonymous clients may do all that the configuration says nothing of, as they may on a
@@ -115,6 +134,7 @@ impl Server {
             address,
             metrics,
             app,
+            asked: _,
         } = self;
         let _cut_when_dropped = app.cut.clone().drop_guard();
         let connections = Connections::new(Arc::clone(&app));
@@ -145,11 +165,24 @@ impl Server {
     }
 }
 
+/// Takes an address. Each server has its own for itself: no SO_REUSEPORT, which would let two of them
+/// share it in silence.
+async fn listen(address: SocketAddr) -> Result<TcpListener, BindError> {
+    TcpListener::bind(address)
+        .await
+        .map_err(|source| match source.kind() {
+            io::ErrorKind::AddrInUse => BindError::InUse { address },
+            _ => BindError::Listen { address, source },
+        })
+}
+
 /// Changes what a running server goes by.
 #[derive(Debug, Clone)]
 pub struct Reload {
     app: Arc<App>,
     address: SocketAddr,
+    /// What the server was started with.
+    asked: Arc<Config>,
 }
 
 impl Reload {
@@ -162,7 +195,7 @@ impl Reload {
     pub fn apply(&self, config: Config) -> Result<Vec<String>, BindError> {
         config.check()?;
         let before = self.app.now();
-        let fixed = before.config.needs_restart(&config);
+        let fixed = self.asked.needs_restart(&config);
         let new = Config {
             listen: before.config.listen,
             pages: before.config.pages,

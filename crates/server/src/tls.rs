@@ -34,7 +34,10 @@ pub enum TlsError {
 }
 
 /// The protocols that are spoken, best first.
-const PROTOCOLS: [&[u8]; 1] = [b"http/1.1"];
+const PROTOCOLS: [&[u8]; 2] = [HTTP_2, b"http/1.1"];
+
+/// The name of HTTP/2 in TLS.
+pub(crate) const HTTP_2: &[u8] = b"h2";
 
 /// TLS as configured, if it is.
 pub(crate) fn server(config: &TlsConfig) -> Result<Option<Arc<ServerConfig>>, TlsError> {

@@ -12,6 +12,7 @@ use tokio::time::{Instant, Sleep, sleep};
 use tokio_rustls::server::TlsStream;
 
 use crate::line::Line;
+use crate::tls::HTTP_2;
 
 /// How long the end of a connection waits for the client's. Closed at once with bytes of the
 /// client's unread, TCP would take back from it an answer that it has not read yet.
@@ -23,6 +24,16 @@ pub(crate) enum Io {
     Tcp(TcpStream),
     /// In a box, since few parts of the server move so much.
     Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl Io {
+    /// Whether HTTP/2 was agreed on.
+    pub(crate) fn is_http2(&self) -> bool {
+        match self {
+            Self::Tcp(_) => false,
+            Self::Tls(stream) => stream.get_ref().1.alpn_protocol() == Some(HTTP_2),
+        }
+    }
 }
 
 /// Does the same with either.

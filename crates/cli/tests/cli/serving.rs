@@ -76,6 +76,59 @@ fn signals_that_come_together_are_one() {
     assert_eq!(server.running.end().code(), Some(0));
 }
 
+/// `serve` with a socket that its supervisor has bound, as systemd hands it over.
+#[cfg(unix)]
+fn supervised(listener: &std::net::TcpListener) -> Server {
+    use std::os::fd::OwnedFd;
+    use std::process::{Command, Stdio};
+
+    let socket = OwnedFd::from(listener.try_clone().unwrap());
+    let script =
+        r#"LISTEN_PID=$$ LISTEN_FDS=1 exec "$0" serve --listen 127.0.0.1:1 --drain 5s 3<&0"#;
+    let mut command = Command::new("sh");
+    command.args(["-c", script, env!("CARGO_BIN_EXE_openline")]);
+    Server::started(Running::run(command.stdin(Stdio::from(socket))))
+}
+
+#[cfg(unix)]
+#[test]
+fn a_second_server_takes_a_socket_over_and_no_connection_is_refused() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let first = supervised(&listener);
+    assert_eq!(first.address(), address, "the socket counts, not --listen");
+    let (asked, stop) = (
+        address.clone(),
+        std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false)),
+    );
+    let stopped = std::sync::Arc::clone(&stop);
+    let asking = std::thread::spawn(move || {
+        let mut answers = 0;
+        while !stopped.load(std::sync::atomic::Ordering::Relaxed) {
+            let mut stream = TcpStream::connect(&asked).expect("no connection is refused");
+            write!(
+                stream,
+                "GET /healthz HTTP/1.1\r\nhost: {asked}\r\nconnection: close\r\n\r\n"
+            )
+            .unwrap();
+            let mut answer = String::new();
+            std::io::Read::read_to_string(&mut stream, &mut answer).unwrap();
+            assert!(answer.starts_with("HTTP/1.1 200 "), "{answer:?}");
+            answers += 1;
+        }
+        answers
+    });
+    first.running.signal("TERM");
+    assert_eq!(first.running.end().code(), Some(0));
+    let second = supervised(&listener);
+    assert!(
+        support::receipt(&run(&["publish", "a", "1", "--server", &second.url]))["cursor"]
+            .is_string()
+    );
+    stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    assert!(asking.join().unwrap() > 0);
+}
+
 #[test]
 fn a_log_that_no_terminal_shows_has_no_colours() {
     let mut command = support::command(&["serve", "--listen", "127.0.0.1:0"]);

@@ -255,6 +255,11 @@ impl Place {
         lock(&self.handshake).take();
     }
 
+    /// Whether it has said so.
+    pub(crate) fn was_asked(&self) -> bool {
+        lock(&self.handshake).is_none()
+    }
+
     /// It is of another client now, as connections of a proxy are.
     pub(crate) fn is_of(&self, address: Option<AddressPlace>) {
         *lock(&self.address) = address;

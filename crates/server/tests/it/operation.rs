@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full};
 use openline::Client;
 use openline_server::{BindError, Config};
 use rustls::pki_types::{CertificateDer, ServerName};
@@ -174,8 +176,16 @@ impl Pair {
     }
 
     async fn connect(&self, address: SocketAddr) -> std::io::Result<TlsStream<TcpStream>> {
+        self.speak(address, &["http/1.1"]).await
+    }
+
+    async fn speak(
+        &self,
+        address: SocketAddr,
+        protocols: &[&str],
+    ) -> std::io::Result<TlsStream<TcpStream>> {
         let tcp = TcpStream::connect(address).await?;
-        let connector = TlsConnector::from(Arc::new(self.client(&["http/1.1"])));
+        let connector = TlsConnector::from(Arc::new(self.client(protocols)));
         let name = ServerName::try_from("localhost").unwrap();
         soon(connector.connect(name, tcp)).await
     }
@@ -228,6 +238,56 @@ async fn tls_is_spoken_and_renewed_without_a_dropped_connection() {
     let error = server.reload.apply(config).unwrap_err();
     assert!(matches!(error, BindError::Tls(_)), "{error}");
     second.connect(server.address).await.unwrap();
+}
+
+#[tokio::test]
+async fn over_tls_http2_is_spoken_on_the_same_port() {
+    let pair = Pair::write("http2");
+    let mut server = Harness::with(|config| pair.set(config)).await;
+    let stream = pair
+        .speak(server.address, &["h2", "http/1.1"])
+        .await
+        .unwrap();
+    assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
+    let io = hyper_util::rt::TokioIo::new(stream);
+    let executor = hyper_util::rt::TokioExecutor::new();
+    let (mut client, connection) = hyper::client::conn::http2::handshake(executor, io)
+        .await
+        .unwrap();
+    let connection = tokio::spawn(connection);
+    let mut ask = |method: &str, accept: &str, body: &'static str| {
+        let request = http::Request::builder()
+            .method(method)
+            .uri("https://localhost/channels/a")
+            .header("accept", accept)
+            .body(Full::<Bytes>::from(body))
+            .unwrap();
+        client.send_request(request)
+    };
+    // Two answers without an end, and others beside them on the same connection.
+    let mut events = soon(ask("GET", "text/event-stream", "")).await.unwrap();
+    let mut lines = soon(ask("GET", "application/x-ndjson", "")).await.unwrap();
+    assert_eq!(events.version(), http::Version::HTTP_2);
+    let published = soon(ask("POST", "*/*", "hello")).await.unwrap();
+    assert_eq!(published.status(), 201);
+    let latest = soon(ask("GET", "*/*", "")).await.unwrap();
+    let latest = latest.into_body().collect().await.unwrap().to_bytes();
+    assert_eq!(latest, "hello");
+    for stream in [&mut events, &mut lines] {
+        let mut text = String::new();
+        while !text.contains("aGVsbG8=") {
+            let frame = soon(stream.frame()).await.unwrap().unwrap();
+            text.push_str(std::str::from_utf8(frame.data_ref().unwrap()).unwrap());
+        }
+    }
+    server.shut_down();
+    for stream in [events, lines] {
+        soon(stream.into_body().collect())
+            .await
+            .expect("it ends properly");
+    }
+    soon(connection).await.unwrap().unwrap();
+    assert_eq!(server.ended().await.cut, 0);
 }
 
 #[tokio::test]
