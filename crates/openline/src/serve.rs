@@ -205,6 +205,7 @@ impl Server {
                     },
                     guest,
                     listens: false,
+                    told: false,
                 });
             } else if refusals.len() < MAX_REFUSALS {
                 refusals.spawn(Arc::clone(&server).turn_away(stream));
@@ -306,6 +307,7 @@ pin_project! {
         phase: Phase<H, F>,
         guest: Guest,
         listens: bool,
+        told: bool,
     }
 }
 
@@ -313,7 +315,7 @@ pin_project! {
     #[project = At]
     enum Phase<H, F> {
         Opening { opening: Pin<Box<dyn Future<Output = Opened> + Send>>, handler: H },
-        Handling { #[pin] handled: Handled<F>, told: bool },
+        Handling { #[pin] handled: Handled<F> },
     }
 }
 
@@ -345,17 +347,14 @@ where
                     };
                     let shared = Arc::clone(ws.shared());
                     let handled = Handled::new(shared, handler(ws, request));
-                    this.phase.set(Phase::Handling {
-                        handled,
-                        told: false,
-                    });
+                    this.phase.set(Phase::Handling { handled });
                 }
-                At::Handling { handled, told } => {
+                At::Handling { handled } => {
                     if let Some((code, reason)) = this.guest.goodbye()
                         && let Some(connection) = handled.connection()
-                        && !*told
+                        && !*this.told
                     {
-                        *told = true;
+                        *this.told = true;
                         connection.say_goodbye(code, reason);
                         connection.flush_now();
                     }

@@ -329,7 +329,11 @@ impl Assembly {
 }
 
 #[inline]
-fn whole_message(kind: Kind, payload: &[u8], in_pieces: bool) -> Result<Event<'_>, ProtocolError> {
+pub(crate) fn whole_message(
+    kind: Kind,
+    payload: &[u8],
+    in_pieces: bool,
+) -> Result<Event<'_>, ProtocolError> {
     let event = match kind {
         Kind::Text => match simdutf8::basic::from_utf8(payload) {
             Ok(text) => Event::Text(Text::Lent(text)),
