@@ -336,7 +336,10 @@ pin_project! {
 }
 
 /// What came of a client's connection.
-#[expect(clippy::large_enum_variant, reason = "it is taken apart at once")]
+#[cfg_attr(
+    not(feature = "http2"),
+    expect(clippy::large_enum_variant, reason = "it is an Option then")
+)]
 enum Opened {
     WebSocket(WebSocket, Request<()>),
     Nothing,

@@ -35,16 +35,13 @@ async fn a_websocket_that_is_dropped_resets_its_stream_and_no_other() {
 }
 
 #[tokio::test]
-async fn a_handler_that_just_returns_is_a_lost_connection_to_the_client() {
+async fn a_handler_that_just_returns_has_its_websocket_closed_behind_it() {
     let server = start(http2()).await;
     let connection = server.connect().await;
     let (mut ws, _) = connection.open(server.client("gone")).await.unwrap();
-    let error = ws.next().await.unwrap().unwrap_err();
-    assert!(
-        matches!(error, Error::Io(_) | Error::Disconnected),
-        "{error:?}"
-    );
     assert!(ws.next().await.is_none());
+    let closed = ws.closed().unwrap();
+    assert!(closed.clean && closed.by_peer, "{closed:?}");
     let (mut ws, _) = connection.open(server.client("")).await.unwrap();
     echoes(&mut ws, "hello").await;
 }
@@ -131,7 +128,8 @@ async fn handlers_that_do_not_end_are_cut_and_each_is_counted() {
     server.stop.send(()).unwrap();
     assert_eq!(server.task.await.unwrap(), 3);
     for mut ws in deaf {
-        assert!(ws.next().await.unwrap().is_err());
+        assert!(ws.next().await.is_none());
+        assert_eq!(ws.closed().unwrap().code(), CloseCode::GOING_AWAY);
     }
 }
 
