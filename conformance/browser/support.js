@@ -3,6 +3,7 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import net from "node:net";
+import path from "node:path";
 import { createInterface } from "node:readline";
 import { chromium } from "playwright-core";
 
@@ -29,6 +30,19 @@ export async function startDemo(speed) {
       await exited;
     },
   };
+}
+
+/** Starts the example `http2` on a free port, until the test `t` ends; tells its address. */
+export async function startHttp2(t) {
+  const binary = path.join(path.dirname(process.env.OPENLINE_BIN), "examples", "http2");
+  const child = spawn(binary, ["127.0.0.1:0"], { stdio: ["ignore", "pipe", "inherit"] });
+  const exited = once(child, "exit");
+  t.after(async () => {
+    child.kill("SIGTERM");
+    await exited;
+  });
+  for await (const line of createInterface({ input: child.stdout })) return line;
+  throw new Error("the example `http2` ended without telling its address");
 }
 
 /** A TCP proxy before the server, which can be cut and pointed elsewhere; it ends with the test `t`. */

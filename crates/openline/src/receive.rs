@@ -136,6 +136,9 @@ impl Receive {
         cx: &mut Context<'_>,
         take: PhantomData<T>,
     ) -> Poll<Option<Result<T::Taken, Error>>> {
+        if !T::IN_PIECES {
+            self.discard();
+        }
         for _ in 0..FILLS {
             if self.over {
                 return Poll::Ready(None);
@@ -181,6 +184,13 @@ impl Receive {
         self.check_deadlines();
         cx.waker().wake_by_ref();
         Poll::Pending
+    }
+
+    /// Nobody wants what is left of a message that was taken in pieces.
+    pub(crate) fn discard(&mut self) {
+        if self.inbound.is_mid_message() {
+            self.inbound.discard(now());
+        }
     }
 
     /// Takes the next message out of what was read.

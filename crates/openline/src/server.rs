@@ -104,28 +104,26 @@ impl Acceptor {
     /// [`Error::Head`] if it is not HTTP/1.1 or too long, in which case the client was told so by HTTP;
     /// [`Timeout::Handshake`] if it does not come in time.
     pub async fn read(&self, stream: impl Into<Stream>) -> Result<Opening, Error> {
-        self.read_until(self.deadline(), stream.into()).await
+        self.read_until(self.deadline(), stream.into(), &[]).await
     }
 
-    /// [`read`](Self::read), by a deadline that may have begun earlier.
+    /// [`read`](Self::read), by a deadline that may have begun earlier, and with what was read before.
     pub(crate) async fn read_until(
         &self,
         deadline: Instant,
         mut stream: Stream,
+        first: &[u8],
     ) -> Result<Opening, Error> {
         let mut reader = HeadReader::new(&self.config, now());
         let read = async {
+            let mut whole = !first.is_empty() && reader.handle_input(first)?;
             let mut bytes = vec![0; 4096];
-            loop {
+            while !whole {
                 let count = stream.read(&mut bytes).await?;
                 if count == 0 {
                     break;
                 }
-                match reader.handle_input(&bytes[..count]) {
-                    Ok(false) => {}
-                    Ok(true) => break,
-                    Err(error) => return Err(error.into()),
-                }
+                whole = reader.handle_input(&bytes[..count])?;
             }
             Ok::<_, Error>(reader.into_request()?)
         };

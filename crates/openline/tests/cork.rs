@@ -241,9 +241,7 @@ async fn a_peer_that_is_gone_ends_a_corked_echo() {
              Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
         );
         tcp.write_all(request.as_bytes()).await.unwrap();
-        tcp.write_all(&b"\x82\xfe\x03\xe8\0\0\0\0".repeat(1))
-            .await
-            .unwrap();
+        tcp.write_all(b"\x82\xfe\x03\xe8\0\0\0\0").await.unwrap();
         tcp.write_all(&[7; 1000]).await.unwrap();
         drop(tcp);
     }

@@ -225,6 +225,19 @@ impl Inbound {
         }
     }
 
+    /// Nobody wants what is left of a message that was told in pieces: it has to come to its end within
+    /// [`Config::message_timeout`], and then the next one is told.
+    pub fn discard(&mut self, now: Instant) {
+        if let Some(message) = &mut self.message {
+            message.discard(now);
+        }
+    }
+
+    /// Whether a message was begun that did not end.
+    pub const fn is_mid_message(&self) -> bool {
+        self.message.is_some()
+    }
+
     /// Nothing that comes from now on matters: give back what was kept.
     pub fn stop(&mut self) {
         self.over = true;
