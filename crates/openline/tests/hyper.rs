@@ -103,7 +103,7 @@ async fn both_ways_into_axum_compress_if_the_configuration_says_so() {
 }
 
 #[tokio::test]
-async fn a_foreign_page_is_refused_with_a_reason() {
+async fn attack_23_a_foreign_page_is_refused_with_a_reason_server() {
     let client = Client::new(&serve().await).unwrap();
     let client = client.header(
         http::header::ORIGIN,
