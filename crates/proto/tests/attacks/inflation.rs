@@ -50,9 +50,8 @@ fn attack_09_a_bomb_stops_at_the_limit_while_it_is_inflated() {
                         let mut bytes = to(role, first, &bomb);
                         let mut error = None;
                         let used = memory(|| {
-                            error = victim
-                                .hear_in_pieces(&mut bytes, size.min(bomb.len()))
-                                .error
+                            let size = size.min(bomb.len());
+                            error = victim.hear_in_pieces(&mut bytes, size).error;
                         });
                         let what = (role, first, limit, size);
                         assert_eq!(

@@ -161,10 +161,10 @@ fn attack_10_window_bits_out_of_range_fail_the_handshake_client() {
         for bits in OUT_OF_RANGE {
             let said = format!("permessage-deflate; {name}={bits}");
             let (_, answered) = judge("sec-websocket-extensions", said.as_bytes());
-            let refused = match answered {
-                Err(HandshakeError::Deflate(_) | HandshakeError::MalformedExtensions) => true,
-                _ => false,
-            };
+            let refused = matches!(
+                answered,
+                Err(HandshakeError::Deflate(_) | HandshakeError::MalformedExtensions)
+            );
             assert!(refused, "{said}: {answered:?}");
         }
     }

@@ -1,6 +1,6 @@
 //! What an attacker must not foresee, and must not measure.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -35,7 +35,7 @@ fn attack_25_each_frame_has_a_key_of_its_own_client() {
             .for_each(|slice| output.extend_from_slice(slice));
         client.written(output.len() - before);
     }
-    let (mut keys, mut frames, mut rest) = (HashSet::new(), 0, &output[..]);
+    let (mut keys, mut frames, mut rest) = (BTreeSet::new(), 0, &output[..]);
     while !rest.is_empty() {
         let (length, at) = match rest[1] & 0x7f {
             126 => (usize::from(u16::from_be_bytes([rest[2], rest[3]])), 4),

@@ -116,30 +116,30 @@ async fn attack_14_no_limit_of_zero_is_taken_server() {
         ("history.bytes", |config| config.history.bytes = 0),
         ("history.age", |config| config.history.age = Duration::ZERO),
         ("history.total_bytes", |config| {
-            config.history.total_bytes = 0
+            config.history.total_bytes = 0;
         }),
         ("history.channels", |config| config.history.channels = 0),
         ("max_publication", |config| config.max_publication = 0),
         ("max_connections", |config| config.max_connections = 0),
         ("max_queue", |config| config.max_queue = 0),
         ("max_idempotency_keys", |config| {
-            config.max_idempotency_keys = 0
+            config.max_idempotency_keys = 0;
         }),
         ("header_timeout", |config| {
-            config.header_timeout = Duration::ZERO
+            config.header_timeout = Duration::ZERO;
         }),
         ("body_timeout", |config| {
-            config.body_timeout = Duration::ZERO
+            config.body_timeout = Duration::ZERO;
         }),
         ("idle_timeout", |config| {
-            config.idle_timeout = Duration::ZERO
+            config.idle_timeout = Duration::ZERO;
         }),
         ("write_timeout", |config| {
-            config.write_timeout = Duration::ZERO
+            config.write_timeout = Duration::ZERO;
         }),
         ("heartbeat", |config| config.heartbeat = Duration::ZERO),
         ("drain_timeout", |config| {
-            config.drain_timeout = Duration::ZERO
+            config.drain_timeout = Duration::ZERO;
         }),
     ];
     for (name, zero) in zeros {
