@@ -47,7 +47,7 @@ fn defect_5_pings_that_come_cut_stay_bounded_too() {
         let ping = to(role, 0x89, &[b'p'; 125]);
         // Of a peer that reads a little, so that pongs come and go.
         let used = memory(|| {
-            for number in 0..FLOOD / 10 {
+            for number in 0..FLOOD / 4 {
                 let mut ping = ping.clone();
                 assert_eq!(victim.hear_in_pieces(&mut ping, 100).pings, 1);
                 if number % 7 == 0 {
@@ -56,7 +56,9 @@ fn defect_5_pings_that_come_cut_stay_bounded_too() {
                 }
             }
         });
-        used.is_within(PONGS, PONGS, role);
+        // The buffer may have been lent by the thread, which keeps it.
+        let lent = 64 * 1024 + PONGS;
+        used.is_within(2 * lent, lent, role);
     }
 }
 

@@ -84,6 +84,9 @@ fn attack_05_a_flood_of_pings_from_a_client_that_never_reads_stays_bounded_serve
     assert!(used < 1 << 20, "{used} bytes");
 }
 
+/// Sets one of them to zero.
+type Zero = fn(&mut Config);
+
 /// Each number of the configuration, of which a new one is not to be forgotten here.
 #[tokio::test]
 async fn attack_14_no_limit_of_zero_is_taken_server() {
@@ -111,7 +114,7 @@ async fn attack_14_no_limit_of_zero_is_taken_server() {
         heartbeat: _,
         drain_timeout: _,
     } = Config::default();
-    let zeros: [(&str, fn(&mut Config)); 15] = [
+    let zeros: [(&str, Zero); 15] = [
         ("history.count", |config| config.history.count = 0),
         ("history.bytes", |config| config.history.bytes = 0),
         ("history.age", |config| config.history.age = Duration::ZERO),
