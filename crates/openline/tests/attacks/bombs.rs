@@ -7,7 +7,7 @@ use crate::common::{frame, opening_answer, read_head};
 use crate::{SCRATCH, memory, opened, runtime};
 
 /// A message of a megabyte of zeros, without its header: a kilobyte.
-async fn bomb() -> Vec<u8> {
+pub(crate) async fn bomb() -> Vec<u8> {
     let config = Config::default().deflate(Some(Deflate::default().level(9)));
     let (mut ws, mut there) = opened(true, config).await;
     ws.send(vec![0; 1 << 20]).await.unwrap();

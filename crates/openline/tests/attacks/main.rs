@@ -12,6 +12,7 @@ mod claims;
 mod floods;
 mod handshake;
 mod masks;
+mod pieces;
 mod serving;
 mod slow;
 mod zero;

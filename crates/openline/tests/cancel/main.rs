@@ -7,6 +7,7 @@
 mod common;
 
 mod opening;
+mod pieces;
 mod serving;
 
 use common::grudging::Grudging;

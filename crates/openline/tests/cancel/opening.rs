@@ -55,7 +55,7 @@ async fn answers(mut there: DuplexStream) -> DuplexStream {
 
 #[tokio::test]
 async fn attack_29_accept_is_dropped_at_every_wait_server() {
-    let _: WebSocket = dropped_at_every_wait(asks, openline::accept::<Stream>).await;
+    let _: WebSocket = dropped_at_every_wait(asks, openline::accept).await;
     let acceptor = Acceptor::default();
     let _: WebSocket = dropped_at_every_wait(asks, |stream| acceptor.accept(stream)).await;
 }
