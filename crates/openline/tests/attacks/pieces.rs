@@ -1,7 +1,10 @@
 //! Messages that are read in pieces, to which the limits of whole ones do not apply: what is bounded all the same.
 
-use openline::{Config, Deflate, Error, ProtocolError};
+use std::time::Duration;
+
+use openline::{Config, Deflate, Error, ProtocolError, Timeout};
 use tokio::io::AsyncWriteExt;
+use tokio::time::{Instant, sleep};
 
 use crate::bombs::bomb;
 use crate::common::frame;
@@ -95,6 +98,37 @@ async fn attack_20_text_in_pieces_is_checked_as_it_comes() {
         assert!(
             matches!(error, Error::Protocol(ProtocolError::InvalidUtf8)),
             "{error:?}"
+        );
+    }
+}
+
+/// How long a message may take is its reader's choice. What nobody reads any more is not: the peer must not hold up what the
+/// program waits for by a message that never ends.
+#[tokio::test(start_paused = true)]
+async fn attack_30_what_is_left_of_a_message_that_nobody_reads_has_a_deadline() {
+    for server in [true, false] {
+        let (mut ws, mut there) = opened(server, Config::default()).await;
+        there.write_all(&frame(server, 0x02, b"x")).await.unwrap();
+        drop(ws.next_reader().await.unwrap().unwrap());
+        let began = Instant::now();
+        let drip = async {
+            while there.write_all(&frame(server, 0x00, b"x")).await.is_ok() {
+                sleep(Duration::from_secs(1)).await;
+                assert!(
+                    began.elapsed() < Duration::from_secs(3600),
+                    "it goes on for ever"
+                );
+            }
+        };
+        let hear = async {
+            let heard = ws.next().await;
+            drop(ws);
+            heard
+        };
+        let (heard, ()) = tokio::join!(hear, drip);
+        assert!(
+            matches!(heard, Some(Err(Error::Timeout(Timeout::Message)))),
+            "{heard:?}"
         );
     }
 }
