@@ -217,9 +217,15 @@ pub(crate) async fn refuse(
     parts
         .headers
         .insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
-    parts
+    let close = HeaderValue::from_static("close");
+    if !parts
         .headers
-        .append(CONNECTION, HeaderValue::from_static("close"));
+        .get_all(CONNECTION)
+        .iter()
+        .any(|field| field == close)
+    {
+        parts.headers.append(CONNECTION, close);
+    }
     let mut bytes = Vec::new();
     handshake::write_response(&Response::from_parts(parts, ()), &mut bytes);
     bytes.extend_from_slice(body);

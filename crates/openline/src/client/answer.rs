@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn attack_13_a_body_is_bounded_whatever_it_declares() {
+    fn attack_13_a_body_is_bounded_whatever_it_declares_client() {
         let endless = vec![b'x'; 100_000];
         for length in ["99999999999999999999999999", "100000000", "nonsense"] {
             let response = response(500, &[("content-length", length)]);

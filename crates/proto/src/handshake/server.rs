@@ -137,6 +137,9 @@ impl Rejection {
     }
 
     /// The whole answer, with the fields that the status calls for (`426` names version 13) and the reason as text.
+    ///
+    /// It ends the connection (`Connection: close`): a proxy that does not look at the answer takes the connection for a tunnel once
+    /// an upgrade was asked for, and lets everything through, so what follows must be nobody's request.
     pub fn response(self) -> Response<String> {
         let mut response = Response::new(format!("{self}\n"));
         *response.status_mut() = self.status();
@@ -162,6 +165,7 @@ impl Rejection {
             }
             _ => {}
         }
+        headers.append(CONNECTION, HeaderValue::from_static("close"));
         response
     }
 }

@@ -2,6 +2,7 @@
 
 mod common;
 
+mod attacks;
 mod cors;
 mod drain;
 mod limits;
