@@ -7,6 +7,10 @@ import re
 import signal
 import socket
 import subprocess
+import threading
+from contextlib import contextmanager
+
+from websockets.sync.server import serve
 
 # Only to end a test that hangs: nothing passes or fails by time.
 HANGS = 60
@@ -20,6 +24,11 @@ def binary(variable):
     return path
 
 
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return listener.getsockname()[1]
+
+
 class Program:
     """A program that runs beside the test, and its standard output line by line."""
 
@@ -30,6 +39,16 @@ class Program:
         """The next line without its end, or None behind the last."""
         line = self.process.stdout.readline()
         return line.rstrip("\n") if line else None
+
+    def until_listening(self, port):
+        """For a program that does not say when it listens."""
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", port), HANGS).close()
+                return
+            except ConnectionRefusedError:
+                if self.process.poll() is not None:
+                    raise RuntimeError(f"{self.process.args[0]} ended by itself") from None
 
     def __enter__(self):
         return self
@@ -72,17 +91,64 @@ class Server(Program):
 class Echo(Program):
     """The library's example `echo`: a bare WebSocket server."""
 
-    def __init__(self):
-        with socket.create_server(("127.0.0.1", 0)) as listener:
-            self.port = listener.getsockname()[1]
-        super().__init__(binary("OPENLINE_ECHO"), f"127.0.0.1:{self.port}")
-        while True:
-            try:
-                socket.create_connection(("127.0.0.1", self.port), HANGS).close()
-                return
-            except ConnectionRefusedError:
-                if self.process.poll() is not None:
-                    raise RuntimeError("the echo server ended by itself") from None
+    def __init__(self, *options):
+        self.port = free_port()
+        super().__init__(binary("OPENLINE_ECHO"), *options, f"127.0.0.1:{self.port}")
+        self.url = f"ws://127.0.0.1:{self.port}/"
+        self.until_listening(self.port)
+
+
+class Client:
+    """A run of the example `client_interop`: the library as a client."""
+
+    def __init__(self, mode, url, *options):
+        command = [binary("OPENLINE_CLIENT"), mode, url, *options]
+        self.done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=HANGS)
+
+    def outcome(self):
+        """How the connection went; `self.wire` then tells what was on the wire."""
+        assert self.done.returncode == 0, self.done.stderr
+        told = json.loads(self.done.stdout)
+        self.wire = told.pop("wire")
+        return told
+
+    def error(self):
+        assert (self.done.returncode, self.done.stdout) == (1, "")
+        return self.done.stderr
+
+
+# What `client_interop echo` tells of a server that echoes, and chooses the subprotocol `chat`.
+AFTER_ECHO = {
+    "subprotocol": "chat",
+    "messages": 9 * 2 + 100,
+    "received": {"code": 1000, "reason": "done"},
+    "sent": {"code": 1000, "reason": "done"},
+    "by_peer": False,
+    "clean": True,
+}
+# The same of `client_interop talk`.
+AFTER_TALK = AFTER_ECHO | {"messages": 23}
+
+
+@contextmanager
+def running(handler, **options):
+    """A server of `websockets` on a free port, in threads of this process."""
+    options = {"subprotocols": ["chat"], "max_size": 1 << 24} | options
+    with serve(handler, "127.0.0.1", 0, **options) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            scheme, host = ("wss", "localhost") if "ssl" in options else ("ws", "127.0.0.1")
+            yield f"{scheme}://{host}:{server.socket.getsockname()[1]}/"
+        finally:
+            server.shutdown()
+            thread.join(HANGS)
+
+
+def echo_all(ws):
+    """A handler for `running`."""
+    for message in ws:
+        ws.send(message)
 
 
 class Answer:
