@@ -32,8 +32,17 @@ def free_port():
 class Program:
     """A program that runs beside the test, and its standard output line by line."""
 
-    def __init__(self, *command):
-        self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
+    def __init__(self, *command, **options):
+        self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, **options)
+
+    def sockets(self):
+        """How many sockets it has open."""
+        def is_socket(file):
+            try:
+                return os.readlink(file).startswith("socket:")
+            except FileNotFoundError:  # closed meanwhile
+                return False
+        return sum(map(is_socket, pathlib.Path(f"/proc/{self.process.pid}/fd").iterdir()))
 
     def line(self):
         """The next line without its end, or None behind the last."""
@@ -186,6 +195,48 @@ class Asking:
             return Answer(self.process.communicate(timeout=HANGS)[0])
         finally:
             self.process.kill()
+
+    def stop(self):
+        """Gives up waiting."""
+        self.process.kill()
+        self.process.communicate()
+
+
+class Stream(Program):
+    """curl on an endless answer, line by line behind the head."""
+
+    def __init__(self, *arguments):
+        super().__init__(*curl_command("--no-buffer", *arguments))
+        self.watchdog = threading.Timer(HANGS, self.process.kill)
+        self.watchdog.start()
+        self.head = []
+        while line := (self.line() or "").rstrip("\r"):
+            self.head.append(line.lower())
+
+    def stop(self, signal_number=signal.SIGKILL):
+        self.watchdog.cancel()
+        return super().stop(signal_number)
+
+    def field(self, name):
+        return next((line.split(":", 1)[1].strip() for line in self.head if line.startswith(f"{name}:")), None)
+
+    def event(self):
+        """The next Server-Sent Event: its fields."""
+        fields = {}
+        while (line := self.line()) is not None:
+            if not line and fields:
+                break
+            if line and not line.startswith(":"):
+                key, value = line.split(":", 1)
+                value = value.removeprefix(" ")
+                fields[key] = f"{fields[key]}\n{value}" if key in fields else value
+        return fields
+
+    def object(self):
+        """The next line that is no heartbeat, as JSON."""
+        while (line := self.line()) == "":
+            pass
+        return json.loads(line)
 
 
 def curl_command(*arguments):
