@@ -3,6 +3,7 @@
 
     run.py server [OPTIONS] -- PROGRAM ARGS...   an echo server; it is given the address to listen on
     run.py client [OPTIONS] -- PROGRAM ARGS...   a client; it is given the URL of the fuzzing server
+    run.py recorded FILE...                      whether the recorded results are whole, and this version's
 
 Each is given what it needs as its last argument. The exit status is 0 only if every case of the set was run and came
 out as it must: OK, but for the cases in INFORMATIONAL. What the suite needs is installed from PyPI at the first run.
@@ -10,6 +11,8 @@ out as it must: OK, but for the cases in INFORMATIONAL. What the suite needs is 
 
 import argparse
 import collections
+import concurrent.futures
+import contextlib
 import datetime
 import fnmatch
 import hashlib
@@ -17,16 +20,16 @@ import json
 import os
 import pathlib
 import platform
-import queue
 import re
 import shutil
 import socket
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 import zipfile
+
+import bridge
 
 HERE = pathlib.Path(__file__).resolve().parent
 SUITE = "autobahntestsuite 25.10.1"
@@ -66,11 +69,15 @@ CATEGORIES = {
 
 
 def main():
+    if sys.argv[1:2] == ["recorded"]:
+        return check_recorded(map(pathlib.Path, sys.argv[2:]))
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("role", choices=["server", "client"], help="what PROGRAM is")
-    parser.add_argument("--set", choices=SETS, default="nocomp", help="cases to run [default: %(default)s]")
+    parser.add_argument("--set", metavar="SETS", type=Sets, default="quick",
+                        help=f"cases to run, of one or more of {', '.join(SETS)}: 'quick,nocomp' [default: %(default)s]")
     parser.add_argument("--cases", metavar="PATTERNS", help="cases to run instead of a set: '1.*,9.3.1'")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="fuzzing clients side by side")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="how many cases are run side by side")
+    parser.add_argument("--bridge", choices=bridge.PACKAGES, help="PROGRAM speaks HTTP/2, through this proxy")
     parser.add_argument("--env", type=pathlib.Path, default=HERE.parents[1] / "target" / "autobahn", metavar="DIR",
                         help="where the suite is installed [default: target/autobahn]")
     parser.add_argument("--record", type=pathlib.Path, metavar="FILE", help="write the result there as JSON")
@@ -84,22 +91,36 @@ def main():
         parser.error("PROGRAM is missing: … -- PROGRAM ARGS...")
 
     suite = Suite(options.env.resolve())
-    patterns = options.cases.split(",") if options.cases else SETS[options.set]
+    patterns = options.cases.split(",") if options.cases else options.set.patterns
     cases = [case for case in suite.cases() if any(fnmatch.fnmatchcase(case, pattern) for pattern in patterns)]
     if not cases:
         sys.exit("no such case")
     started = time.monotonic()
     with tempfile.TemporaryDirectory() as reports:
         run = test_server if options.role == "server" else test_client
-        results = run(suite, program, cases, pathlib.Path(reports), options.jobs)
+        results = run(suite, program, cases, pathlib.Path(reports), options)
     failures = judge(cases, results)
-    print(f"autobahn {options.role}: {len(cases)} cases in {time.monotonic() - started:.0f} s, {tally(results)}")
+    over = f" over HTTP/2 through {options.bridge}" if options.bridge else ""
+    print(f"autobahn {options.role}{over}: {len(cases)} cases in {time.monotonic() - started:.0f} s, {tally(results)}")
     for failure in failures:
         print(f"  {failure}")
     if options.record:
         record(options, cases, results, failures)
     print(f"{len(cases) - len(failures)} passed, {len(failures)} failed", flush=True)
     return 1 if failures else 0
+
+
+class Sets:
+    """One or more of SETS, by their names between commas."""
+
+    def __init__(self, names):
+        if unknown := set(names.split(",")) - SETS.keys():
+            raise argparse.ArgumentTypeError(f"no set {', '.join(unknown)}; there are: {', '.join(SETS)}")
+        self.names = names
+        self.patterns = [pattern for name in names.split(",") for pattern in SETS[name]]
+
+    def __str__(self):
+        return self.names
 
 
 class Suite:
@@ -150,53 +171,58 @@ class Suite:
         return dict(os.environ, PYTHONPATH=str(self.env))
 
 
-def test_server(suite, program, cases, reports, jobs):
-    port = free_port()
-    address = f"127.0.0.1:{port}"
-    server = subprocess.Popen([*program, address], stdin=subprocess.DEVNULL)
-    results = {}
-    try:
+def test_server(suite, program, cases, reports, options):
+    """The program and the bridge run all the while; each lot of cases has a fuzzing client."""
+    port = front = free_port()
+    with running([*program, f"127.0.0.1:{port}"]) as server:
         wait_until_listening(port, server, "the server")
-        lots = queue.SimpleQueue()
-        for number, lot in enumerate(in_lots(cases, jobs)):
-            lots.put((number, lot))
+        with contextlib.ExitStack() as stack:
+            if options.bridge:
+                front = free_port()
+                proxy = stack.enter_context(stopping(bridge.start(options.bridge, front, port, reports, http2="back")))
+                wait_until_listening(front, proxy, options.bridge)
 
-        def work():
-            while True:
-                try:
-                    number, lot = lots.get_nowait()
-                except queue.Empty:
-                    return
-                directory = reports / str(number)
-                target = {"agent": "openline", "url": f"ws://{address}"}
+            def run(lot, directory):
+                target = {"agent": "openline", "url": f"ws://127.0.0.1:{front}"}
                 suite.start("fuzzingclient", {"servers": [target], "cases": lot}, directory).wait()
-                results.update(read_index(directory))
 
-        workers = [threading.Thread(target=work) for _ in range(jobs)]
-        for worker in workers:
-            worker.start()
-        for worker in workers:
-            worker.join()
+            results = side_by_side(run, cases, reports, options.jobs)
         if server.poll() is not None:
             sys.exit(f"the server ended by itself, with status {server.returncode}")
-    finally:
-        stop(server)
     return results
 
 
-def test_client(suite, program, cases, reports, _jobs):
-    port = free_port()
-    url = f"ws://127.0.0.1:{port}"
-    directory = reports / "client"
-    fuzzer = suite.start("fuzzingserver", {"url": url, "cases": cases}, directory)
-    try:
-        wait_until_listening(port, fuzzer, "the fuzzing server")
-        status = subprocess.call([*program, url], stdin=subprocess.DEVNULL)
-        if status:
-            sys.exit(f"the client failed, with status {status}")
-    finally:
-        stop(fuzzer)
-    return read_index(directory)
+def test_client(suite, program, cases, reports, options):
+    """Each lot of cases has a fuzzing server, a bridge, and a run of the program."""
+    def run(lot, directory):
+        port = front = free_port()
+        specification = {"url": f"ws://127.0.0.1:{port}", "cases": lot}
+        with stopping(suite.start("fuzzingserver", specification, directory)) as fuzzer, contextlib.ExitStack() as stack:
+            wait_until_listening(port, fuzzer, "the fuzzing server")
+            if options.bridge:
+                front = free_port()
+                proxy = stack.enter_context(stopping(bridge.start(options.bridge, front, port, directory, http2="front")))
+                wait_until_listening(front, proxy, options.bridge)
+            status = subprocess.call([*program, f"ws://127.0.0.1:{front}"], stdin=subprocess.DEVNULL)
+            if status:
+                raise RuntimeError(f"the client failed, with status {status}")
+
+    return side_by_side(run, cases, reports, options.jobs)
+
+
+def side_by_side(run, cases, reports, jobs):
+    """Calls `run` with lots of the cases and directories for their reports, in threads, and gathers the reports."""
+    results = {}
+
+    def work(number, lot):
+        directory = reports / str(number)
+        run(lot, directory)
+        results.update(read_index(directory))
+
+    with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
+        for done in [pool.submit(work, *numbered) for numbered in enumerate(in_lots(cases, jobs))]:
+            done.result()
+    return results
 
 
 def in_lots(cases, jobs):
@@ -252,13 +278,34 @@ def record(options, cases, results, failures):
         "suite": SUITE,
         "python": platform.python_version(),
         "role": options.role,
-        "set": options.cases or options.set,
+        "http": f"2, through {options.bridge} {bridge.version(options.bridge)}" if options.bridge else "1.1",
+        "set": options.cases or str(options.set),
         "cases": len(cases),
         "categories": categories,
         "informational": {case: why for case, why in INFORMATIONAL.items() if case in cases},
         "failures": failures,
     }, indent=2)
     options.record.write_text(text + "\n")
+
+
+def check_recorded(files):
+    """What must be true of results that the project shows: all cases, none but the known exceptions, and of this version."""
+    wrong = []
+    for file in files:
+        told = json.loads(file.read_text())
+        counts = collections.Counter()
+        for category in told["categories"].values():
+            counts.update(category)
+        wanted = {"OK": 517 - len(INFORMATIONAL), "INFORMATIONAL": len(INFORMATIONAL)}
+        if counts != wanted or told["failures"] or told["informational"].keys() != INFORMATIONAL.keys():
+            wrong.append(f"{file}: {dict(counts)} and {len(told['failures'])} failures, not {wanted} and none")
+        if (told["openline"], told["suite"]) != (version(), SUITE):
+            wrong.append(f"{file}: of {told['openline']} and {told['suite']}, not of {version()} and {SUITE}; "
+                         "run ci/conformance.sh --record")
+        print(f"{file.name}: {told['role']}, HTTP/{told['http']}: {dict(counts)}, recorded on {told['date']}")
+    for line in wrong:
+        print(f"  {line}")
+    return 1 if wrong else 0
 
 
 def version():
@@ -282,13 +329,22 @@ def wait_until_listening(port, process, what):
     sys.exit(f"{what} does not listen on 127.0.0.1:{port}")
 
 
-def stop(process):
-    process.terminate()
+def running(command):
+    return stopping(subprocess.Popen(command, stdin=subprocess.DEVNULL))
+
+
+@contextlib.contextmanager
+def stopping(process):
+    """Ends the process behind the block."""
     try:
-        process.wait(10)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
+        yield process
+    finally:
+        process.terminate()
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
 
 if __name__ == "__main__":
