@@ -5,18 +5,17 @@ import shutil
 import subprocess
 import sys
 
-# What each is installed as, and how it is started: from the port `front` to the port `back`, in cleartext, and with HTTP/2
-# before it or behind it.
+# What each is a part of on Debian. They go from the port `front` to the port `back`, without TLS.
 PACKAGES = {"nghttpx": "nghttp2-proxy", "haproxy": "haproxy"}
 
 
-def start(name, front, back, directory, http2):
+def start(name, front, back, directory, http2, log):
     """Starts the bridge `name`; `http2` is "front" or "back"."""
     program = shutil.which(name)
     if not program:
         sys.exit(f"{name} is missing: install it (Debian: apt-get install {PACKAGES[name]})")
     command = nghttpx(front, back, http2) if name == "nghttpx" else haproxy(front, back, directory, http2)
-    return subprocess.Popen([program, *command], stdin=subprocess.DEVNULL)
+    return subprocess.Popen([program, *command], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
 
 
 def version(name):
@@ -27,8 +26,10 @@ def version(name):
 def nghttpx(front, back, http2):
     # At a frontend without TLS it tells the versions apart by their first bytes.
     protocol = ";;proto=h2" if http2 == "back" else ""
+    # The fuzzing server answers to nobody who calls it by another port.
+    rewrite = ["--host-rewrite"] if http2 == "front" else []
     return [
-        "--conf=/dev/null", "--workers=1", "--no-ocsp", "--accesslog-file=/dev/null", "--errorlog-file=/dev/null",
+        *rewrite, "--conf=/dev/null", "--workers=1", "--no-ocsp", "--accesslog-file=/dev/null",
         f"--frontend=127.0.0.1,{front};no-tls", f"--backend=127.0.0.1,{back}{protocol}",
         # The suite's longest cases pause, and compression cases take long.
         "--frontend-read-timeout=300s", "--frontend-http2-read-timeout=300s", "--frontend-write-timeout=300s",
@@ -38,7 +39,6 @@ def nghttpx(front, back, http2):
 
 def haproxy(front, back, directory, http2):
     file = pathlib.Path(directory) / f"haproxy-{front}.cfg"
-    # The fuzzing server answers only to its own port.
     rewrite = f"http-request set-header Host 127.0.0.1:{back}" if http2 == "front" else ""
     file.write_text(f"""
 global

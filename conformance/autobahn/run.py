@@ -173,15 +173,11 @@ class Suite:
 
 def test_server(suite, program, cases, reports, options):
     """The program and the bridge run all the while; each lot of cases has a fuzzing client."""
-    port = front = free_port()
-    with running([*program, f"127.0.0.1:{port}"]) as server:
+    port = free_port()
+    server = subprocess.Popen([*program, f"127.0.0.1:{port}"], stdin=subprocess.DEVNULL)
+    with stopping(server):
         wait_until_listening(port, server, "the server")
-        with contextlib.ExitStack() as stack:
-            if options.bridge:
-                front = free_port()
-                proxy = stack.enter_context(stopping(bridge.start(options.bridge, front, port, reports, http2="back")))
-                wait_until_listening(front, proxy, options.bridge)
-
+        with bridged(options.bridge, port, reports, http2="back") as front:
             def run(lot, directory):
                 target = {"agent": "openline", "url": f"ws://127.0.0.1:{front}"}
                 suite.start("fuzzingclient", {"servers": [target], "cases": lot}, directory).wait()
@@ -195,19 +191,33 @@ def test_server(suite, program, cases, reports, options):
 def test_client(suite, program, cases, reports, options):
     """Each lot of cases has a fuzzing server, a bridge, and a run of the program."""
     def run(lot, directory):
-        port = front = free_port()
-        specification = {"url": f"ws://127.0.0.1:{port}", "cases": lot}
-        with stopping(suite.start("fuzzingserver", specification, directory)) as fuzzer, contextlib.ExitStack() as stack:
+        port = free_port()
+        fuzzer = suite.start("fuzzingserver", {"url": f"ws://127.0.0.1:{port}", "cases": lot}, directory)
+        with stopping(fuzzer):
             wait_until_listening(port, fuzzer, "the fuzzing server")
-            if options.bridge:
-                front = free_port()
-                proxy = stack.enter_context(stopping(bridge.start(options.bridge, front, port, directory, http2="front")))
-                wait_until_listening(front, proxy, options.bridge)
-            status = subprocess.call([*program, f"ws://127.0.0.1:{front}"], stdin=subprocess.DEVNULL)
+            with bridged(options.bridge, port, directory, http2="front") as front:
+                status = subprocess.call([*program, f"ws://127.0.0.1:{front}"], stdin=subprocess.DEVNULL)
             if status:
                 raise RuntimeError(f"the client failed, with status {status}")
 
     return side_by_side(run, cases, reports, options.jobs)
+
+
+@contextlib.contextmanager
+def bridged(name, port, directory, http2):
+    """The port to connect to: that of the bridge `name` before `port`, or `port` itself without one."""
+    if not name:
+        yield port
+        return
+    front = free_port()
+    log = directory / "bridge.log"
+    try:
+        with open(log, "w") as output, stopping(bridge.start(name, front, port, directory, http2, output)) as proxy:
+            wait_until_listening(front, proxy, name)
+            yield front
+    except BaseException:
+        print(log.read_text(), file=sys.stderr)
+        raise
 
 
 def side_by_side(run, cases, reports, jobs):
@@ -327,10 +337,6 @@ def wait_until_listening(port, process, what):
         except OSError:
             time.sleep(0.05)
     sys.exit(f"{what} does not listen on 127.0.0.1:{port}")
-
-
-def running(command):
-    return stopping(subprocess.Popen(command, stdin=subprocess.DEVNULL))
 
 
 @contextlib.contextmanager
