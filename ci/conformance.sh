@@ -43,7 +43,7 @@ main() {
     for run in "${runs[@]}"; do
         examine "$run" ${record:+--record "$results/$run.json"}
     done
-    python3 conformance/autobahn/run.py recorded "$results"/*.json
+    python3 conformance/autobahn/run.py recorded
 }
 
 examine() {

@@ -104,7 +104,7 @@ autobahn() {
         [[ $role == server ]] || program=("$target/debug/examples/autobahn_client")
         python3 conformance/autobahn/run.py "$role" --set "${AUTOBAHN_SET:-quick,nocomp}" --env "$tools/autobahn" -- "${program[@]}"
     done
-    python3 conformance/autobahn/run.py recorded conformance/autobahn/results/*.json
+    python3 conformance/autobahn/run.py recorded
 }
 
 # The examples are built along with the command: with those of `tests`, their features are then the same, and so is

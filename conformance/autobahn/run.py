@@ -3,24 +3,20 @@
 
     run.py server [OPTIONS] -- PROGRAM ARGS...   an echo server; it is given the address to listen on
     run.py client [OPTIONS] -- PROGRAM ARGS...   a client; it is given the URL of the fuzzing server
-    run.py recorded FILE...                      whether the recorded results are whole, and this version's
+    run.py recorded                              tells of the recorded results: whether they are whole, and this version's
 
 Each is given what it needs as its last argument. The exit status is 0 only if every case of the set was run and came
-out as it must: OK, but for the cases in INFORMATIONAL. What the suite needs is installed from PyPI at the first run.
+out as it must: OK, but for the cases in results.INFORMATIONAL. What the suite needs is installed from PyPI at the first run.
 """
 
 import argparse
-import collections
 import concurrent.futures
 import contextlib
-import datetime
 import fnmatch
 import hashlib
 import json
 import os
 import pathlib
-import platform
-import re
 import shutil
 import socket
 import subprocess
@@ -30,9 +26,9 @@ import time
 import zipfile
 
 import bridge
+from results import SUITE, check_recorded, judge, record, tally
 
 HERE = pathlib.Path(__file__).resolve().parent
-SUITE = "autobahntestsuite 25.10.1"
 
 CORE = ["1.*", "2.*", "3.*", "4.*", "5.*", "6.*", "7.*", "10.*"]
 LIMITS = ["9.*"]
@@ -46,31 +42,9 @@ SETS = {
     "full": ["*"],
 }
 
-# Cases on which the suite itself passes no judgement, whatever the peer does.
-INFORMATIONAL = {
-    "7.1.6": "256 KiB of text, a Close and a ping sent at once: how much is echoed before the close is up to the peer",
-    "7.13.1": "close code 5000: RFC 6455 says nothing of codes past 4999; ours fails the connection with 1002",
-    "7.13.2": "close code 65535: the same",
-}
-
-CATEGORIES = {
-    1: "framing",
-    2: "pings and pongs",
-    3: "reserved bits",
-    4: "opcodes",
-    5: "fragmentation",
-    6: "UTF-8",
-    7: "close",
-    9: "limits and performance",
-    10: "automatic fragmentation",
-    12: "compression: payloads",
-    13: "compression: parameters",
-}
-
-
 def main():
-    if sys.argv[1:2] == ["recorded"]:
-        return check_recorded(map(pathlib.Path, sys.argv[2:]))
+    if sys.argv[1:] == ["recorded"]:
+        return check_recorded()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("role", choices=["server", "client"], help="what PROGRAM is")
     parser.add_argument("--set", metavar="SETS", type=Sets, default="quick",
@@ -253,74 +227,6 @@ def read_index(directory):
         print((directory / "log").read_text(), file=sys.stderr)
         return {}
     return next(iter(index.values()), {})
-
-
-def judge(cases, results):
-    """What did not come out as it must. The suite itself always exits with 0, and a refused connection silently
-    shortens its report: so every case is looked for."""
-    failures = []
-    for case in cases:
-        wanted = "INFORMATIONAL" if case in INFORMATIONAL else "OK"
-        if outcome(results, case) != f"{wanted}/{wanted}":
-            failures.append(f"{case}: {outcome(results, case)}, not {wanted}/{wanted}")
-    return failures
-
-
-def outcome(results, case):
-    result = results.get(case)
-    return f"{result['behavior']}/{result['behaviorClose']}" if result else "NOT RUN"
-
-
-def tally(results):
-    counts = collections.Counter(outcome(results, case).split("/")[0] for case in results)
-    return ", ".join(f"{count} {name}" for name, count in counts.most_common())
-
-
-def record(options, cases, results, failures):
-    """Writes the result as a file that people and programs can read."""
-    categories = collections.defaultdict(collections.Counter)
-    for case in cases:
-        number = int(case.split(".")[0])
-        categories[f"{number} {CATEGORIES[number]}"][outcome(results, case).split("/")[0]] += 1
-    text = json.dumps({
-        "date": datetime.date.today().isoformat(),
-        "openline": version(),
-        "suite": SUITE,
-        "python": platform.python_version(),
-        "role": options.role,
-        "http": f"2, through {options.bridge} {bridge.version(options.bridge)}" if options.bridge else "1.1",
-        "set": options.cases or str(options.set),
-        "cases": len(cases),
-        "categories": categories,
-        "informational": {case: why for case, why in INFORMATIONAL.items() if case in cases},
-        "failures": failures,
-    }, indent=2)
-    options.record.write_text(text + "\n")
-
-
-def check_recorded(files):
-    """What must be true of results that the project shows: all cases, none but the known exceptions, and of this version."""
-    wrong = []
-    for file in files:
-        told = json.loads(file.read_text())
-        counts = collections.Counter()
-        for category in told["categories"].values():
-            counts.update(category)
-        wanted = {"OK": 517 - len(INFORMATIONAL), "INFORMATIONAL": len(INFORMATIONAL)}
-        if counts != wanted or told["failures"] or told["informational"].keys() != INFORMATIONAL.keys():
-            wrong.append(f"{file}: {dict(counts)} and {len(told['failures'])} failures, not {wanted} and none")
-        if (told["openline"], told["suite"]) != (version(), SUITE):
-            wrong.append(f"{file}: of {told['openline']} and {told['suite']}, not of {version()} and {SUITE}; "
-                         "run ci/conformance.sh --record")
-        print(f"{file.name}: {told['role']}, HTTP/{told['http']}: {dict(counts)}, recorded on {told['date']}")
-    for line in wrong:
-        print(f"  {line}")
-    return 1 if wrong else 0
-
-
-def version():
-    manifest = (HERE.parents[1] / "Cargo.toml").read_text()
-    return re.search(r'^version = "(.*)"$', manifest, re.M)[1]
 
 
 def free_port():

@@ -3,7 +3,7 @@
 import base64
 import json
 
-from support import HANGS, Asking, Server, Stream, curl, publish
+from support import Asking, Server, Stream, curl, publish
 
 
 def since(channel, cursor, *arguments):
