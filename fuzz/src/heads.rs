@@ -25,12 +25,12 @@ pub struct Read {
 fn collect(config: &Config, bytes: &[u8], cuts: Cuts) -> Result<(HeadReader, Vec<u8>), HeadError> {
     let mut reader = HeadReader::new(config, start());
     let mut pieces = cuts.pieces(bytes);
-    for piece in pieces.by_ref() {
+    while let Some(piece) = pieces.next() {
         if reader.handle_input(piece)? {
-            break;
+            return Ok((reader, pieces.flatten().copied().collect()));
         }
     }
-    Ok((reader, pieces.flatten().copied().collect()))
+    Err(HeadError::Eof)
 }
 
 /// Reads a request.

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
-use openline_proto::{CloseCode, CloseReason, Config, SendError, Timeout};
+use openline_proto::{CloseCode, CloseReason, Config, Role, SendError, Timeout};
 
 use crate::choices::Choices;
 use crate::hearing::Told;
@@ -259,6 +259,9 @@ impl Side {
         });
         let clean = received.is_some() && self.said_goodbye && !self.failed;
         assert!(clean || !closed.clean, "{closed:?}");
+        if clean && connection.role() == Role::Server && connection.queued() == 0 {
+            assert!(connection.is_done(), "a server waits for nothing more");
+        }
         assert_eq!(closed.received, received.cloned().flatten());
         // Known: behind a failed write an exchange is not told for clean, and a deadline queues a Close frame in vain.
         if !self.mute {

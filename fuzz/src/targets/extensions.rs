@@ -81,10 +81,14 @@ pub fn run(data: &[u8]) {
     assert!(agreed.client_no_context_takeover || !policy.client_no_context_takeover);
     let answer = HeaderValue::from_str(&grant.answer).expect("an answer is visible");
     let answer = parse([&answer]).expect("an answer fits the grammar");
+    let says_server_bits = grant.answer.contains("server_max_window_bits");
+    let allows = |offer: &Offer| {
+        // §7.1.2.1: it is granted by repeating it.
+        let asks = offer.server_max_window_bits.is_some();
+        offer.check_answer(&answer[0]) == Ok(agreed) && (says_server_bits || !asks)
+    };
     assert!(
-        offers
-            .iter()
-            .any(|offer| offer.check_answer(&answer[0]) == Ok(agreed)),
+        offers.iter().any(allows),
         "one of {offers:?} allows {answer:?} and means {agreed:?}"
     );
 }
@@ -111,6 +115,7 @@ pub fn seeds() -> Vec<Vec<u8>> {
         "permessage-deflate; server_no_context_takeover; client_no_context_takeover",
         "permessage-deflate; server_max_window_bits=16, permessage-deflate; server_max_window_bits=10",
         "x-webkit-deflate-frame, permessage-deflate\npermessage-deflate; client_max_window_bits=15",
+        "permessage-deflate; server_max_window_bits=15",
         "foo, bar; baz=2 , , ;",
         "a;b=\"c d\"",
         "a;b=\"c\\",

@@ -68,6 +68,7 @@ pub fn run(data: &[u8]) {
     let mut whole = setting.end();
     whole.hear(start(), &bytes);
     check_told(&setting, &whole.told);
+    check_fragments(&setting, &bytes, &whole.told);
     let mut cut = setting.end();
     for piece in cuts.clone().pieces(&bytes) {
         cut.hear(start(), piece);
@@ -104,6 +105,28 @@ fn check_told(setting: &Setting, told: &[Told]) {
             "past {limit}: {event:?}"
         );
     }
+}
+
+/// No message is told that came in too many fragments, nor any behind it.
+fn check_fragments(setting: &Setting, bytes: &[u8], told: &[Told]) {
+    let (mut fragments, mut messages) = (0, 0);
+    let mut rest = bytes;
+    while let Some(frame) = wire::take_frame(&mut rest) {
+        match frame.opcode() {
+            0 => fragments += 1,
+            1 | 2 => fragments = 1,
+            _ => continue,
+        }
+        if fragments > setting.config.limits().max_fragments {
+            break;
+        }
+        messages += usize::from(frame.first & 0x80 != 0);
+    }
+    let heard = told.iter().filter_map(Told::message_len).count();
+    assert!(
+        heard <= messages,
+        "{heard} messages are told, and {messages} came"
+    );
 }
 
 /// Pongs answer pings, in their order and the last one always; then at most a Close frame, which answers or says what was wrong.
@@ -169,7 +192,7 @@ fn check_memory(setting: &Setting, bytes: &[u8], cuts: Cuts) {
 /// Conversations of both roles, with and without compression, right and wrong.
 pub fn seeds() -> Vec<Vec<u8>> {
     // How a frame is made, its first byte and its payload: see `wire::script`.
-    let scripts: [&[u8]; 15] = [
+    let scripts: [&[u8]; 16] = [
         b"\0\x81\x05Hello",
         b"\0\x01\x03Hel\0\x89\x01p\0\x80\x02lo",
         b"\0\x82\xc0x\xd2\0\x88\0",
@@ -181,6 +204,7 @@ pub fn seeds() -> Vec<Vec<u8>> {
         b"\x06\x81\x0aHelloHello\x06\x82\xc2abc\xd2\x06\x01\x02ab\0\x80\x01\x00",
         b"\0\xc1\x0d\xf2\x48\xcd\xc9\xc9\x07\x00\0\xc1\x05\xf2\x00\x11\x00\x00",
         b"\0\x01\0\0\x00\0\0\x00\0\0\x00\0\0\x80\x01x",
+        b"\0\x01\x01a\0\x00\0\0\x00\0\0\x80\x01x",
         b"\x08\x81\x01x",
         b"\xe0\x82\x05short\xf0\x82\x05short",
         b"\x07\x0a\x82\xff\x7f\xff\xff\xff\xff\xff\xff\xff",
