@@ -6,9 +6,11 @@ use std::time::Instant;
 
 use openline_proto::handshake::deflate::Agreed;
 use openline_proto::handshake::{self, ClientOptions, HeadReader, Key, ServerOptions};
-use openline_proto::{Config, Connection, Deflate, Frame, Message, Role, SendError, Takeover};
+use openline_proto::{
+    Broadcast, Config, Connection, Deflate, Kind, Message, Role, SendError, Takeover,
+};
 
-use crate::choices::Choices;
+use crate::choices::{Choices, Cuts};
 use crate::hearing::{Told, told};
 use crate::wire::KEY;
 
@@ -86,7 +88,7 @@ pub fn send(
         let sent = match way {
             0 => connection.send_text(&text),
             1 => connection.send(Message::from(text.as_str())),
-            2 => connection.send_frame(&Frame::text(&text)),
+            2 => connection.send_broadcast(&Broadcast::text(&text)),
             _ => connection.send_uncompressed(Message::from(text.as_str())),
         };
         (sent, Told::Text(text))
@@ -94,11 +96,41 @@ pub fn send(
         let sent = match way {
             0 => connection.send_binary(&payload),
             1 => connection.send(Message::from(payload.clone())),
-            2 => connection.send_frame(&Frame::binary(&payload)),
+            2 => connection.send_broadcast(&Broadcast::binary(&payload)),
             _ => connection.send_uncompressed(Message::from(payload.clone())),
         };
         (sent, Told::Binary(payload))
     }
+}
+
+/// Sends a message in pieces, cut by `cuts`; returns what the other end is to be told.
+///
+/// # Panics
+/// If there is no room.
+pub fn send_in_pieces(
+    connection: &mut Connection,
+    text: bool,
+    compress: bool,
+    payload: Vec<u8>,
+    cuts: Cuts,
+) -> Told {
+    let (kind, told) = if text {
+        let text = String::from_utf8_lossy(&payload).into_owned();
+        (Kind::Text, Told::Text(text))
+    } else {
+        (Kind::Binary, Told::Binary(payload))
+    };
+    let bytes = match &told {
+        Told::Text(text) => text.as_bytes(),
+        Told::Binary(payload) => payload,
+        _ => &[],
+    };
+    assert_eq!(connection.begin(kind, compress), Ok(()));
+    for piece in cuts.pieces(bytes) {
+        assert_eq!(connection.send_piece(piece, false), Ok(()));
+    }
+    assert_eq!(connection.send_piece(b"", true), Ok(()));
+    told
 }
 
 /// Some instant to begin with, the same for a whole run.

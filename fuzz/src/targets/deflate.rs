@@ -10,9 +10,9 @@ use miniz_oxide::{DataFormat, MZFlush, MZStatus};
 use openline_proto::handshake::deflate::Agreed;
 use openline_proto::{Config, Role};
 
-use crate::choices::Choices;
-use crate::hearing::{Told, hear};
-use crate::pair::{End, deflate_settings, negotiate, send, start};
+use crate::choices::{Choices, Cuts};
+use crate::hearing::{Pieces, Told, Way, hear};
+use crate::pair::{End, deflate_settings, negotiate, send, send_in_pieces, start};
 use crate::wire;
 
 /// Tries one input: a conversation, or garbage.
@@ -26,12 +26,13 @@ pub fn run(data: &[u8]) {
 }
 
 /// One direction of a conversation.
-struct Way {
+struct Direction {
     from: End,
     to: End,
     expected: Vec<Told>,
     other: Box<InflateState>,
     last: Vec<u8>,
+    pieces: Pieces,
 }
 
 fn converse(choices: &mut Choices<'_>) {
@@ -42,12 +43,13 @@ fn converse(choices: &mut Choices<'_>) {
         Role::Client => End::new(role, config(client), offered, start()),
         Role::Server => End::new(role, config(server), granted, start()),
     };
-    let way = |from, to| Way {
+    let way = |from, to| Direction {
         from: end(from),
         to: end(to),
         expected: Vec::new(),
         other: InflateState::new_boxed(DataFormat::Raw),
         last: Vec::new(),
+        pieces: Pieces::default(),
     };
     let mut ways = [
         way(Role::Client, Role::Server),
@@ -70,13 +72,18 @@ fn converse(choices: &mut Choices<'_>) {
                 _ => way.last.iter().rev().copied().collect(),
             };
             total += payload.len();
-            way.send(how >> 1 & 7, how & 0x10 != 0, payload);
+            way.send(how >> 1 & 7, how & 0x10 != 0, payload, &cuts);
         }
         way.from.write_all();
         way.check_frames();
         let bytes = std::mem::take(&mut way.from.left);
         for piece in cuts.clone().pieces(&bytes) {
-            way.to.hear(now, piece);
+            if how & 0x20 == 0 {
+                way.to.hear(now, piece);
+            } else {
+                let told = way.pieces.told(&mut way.to.connection, now, piece);
+                way.to.told.extend(told);
+            }
         }
         let pongs = way.to.write_all().to_vec();
         way.from.hear(now, &pongs);
@@ -95,12 +102,17 @@ fn converse(choices: &mut Choices<'_>) {
     }
 }
 
-impl Way {
-    fn send(&mut self, method: u8, text: bool, payload: Vec<u8>) {
+impl Direction {
+    fn send(&mut self, method: u8, text: bool, payload: Vec<u8>, cuts: &Cuts) {
+        let connection = &mut self.from.connection;
         self.last.clone_from(&payload);
-        let (sent, told) = send(&mut self.from.connection, method >> 1, text, payload);
-        self.expected.push(told);
-        assert_eq!(sent, Ok(()));
+        self.expected.push(if method & 1 == 0 {
+            let (sent, told) = send(connection, method >> 1, text, payload);
+            assert_eq!(sent, Ok(()));
+            told
+        } else {
+            send_in_pieces(connection, text, method != 3, payload, cuts.clone())
+        });
         if self.last.len() > 40_000 {
             self.last.clear();
         }
@@ -112,17 +124,24 @@ impl Way {
         let frames = wire::check_sent(self.from.connection.role(), &mut left, true);
         assert!(left.is_empty(), "all is whole frames");
         let data: Vec<_> = frames.iter().filter(|frame| frame.opcode() < 8).collect();
-        let expected = &self.expected[self.expected.len() - data.len()..];
-        for (frame, expected) in data.into_iter().zip(expected) {
-            assert_ne!(frame.first & 0x80, 0, "messages go out in one frame");
-            let message = if frame.first & 0x40 == 0 {
-                frame.payload.clone()
-            } else {
-                inflate_all(
-                    &mut self.other,
-                    &[&frame.payload[..], &[0, 0, 0xff, 0xff]].concat(),
-                )
-            };
+        let messages: Vec<_> = data
+            .split_inclusive(|frame| frame.first & 0x80 != 0)
+            .collect();
+        let expected = &self.expected[self.expected.len() - messages.len()..];
+        for (frames, expected) in messages.into_iter().zip(expected) {
+            let mut message = Vec::new();
+            for (at, frame) in frames.iter().enumerate() {
+                assert_eq!(frame.opcode() == 0, at > 0, "fragments are in order (§5.4)");
+                assert!(
+                    at == 0 || frame.first & 0x40 == 0,
+                    "RSV1 is for the first (RFC 7692 §6.1)"
+                );
+                message.extend_from_slice(&frame.payload);
+            }
+            if frames[0].first & 0x40 != 0 {
+                message.extend([0, 0, 0xff, 0xff]);
+                message = inflate_all(&mut self.other, &message);
+            }
             let sent = match expected {
                 Told::Text(text) => text.as_bytes(),
                 Told::Binary(payload) => payload,
@@ -192,7 +211,7 @@ fn garbage(choices: &mut Choices<'_>) {
             start(),
         );
         for piece in cuts.clone().pieces(&bytes) {
-            hear(&mut end.connection, start(), piece, |heard| {
+            hear(&mut end.connection, start(), piece, Way::Whole, |heard| {
                 let heard = heard.map_or_else(Told::Error, Told::of);
                 longest = longest.max(heard.message_len().unwrap_or(0));
                 allocation_counter::opt_out(|| told.push(heard));
@@ -232,7 +251,8 @@ pub fn seeds() -> Vec<Vec<u8>> {
                 vec![flags, windows, flags, windows]
             };
             let talk = b"\x00\xc3abcd\xf0\x10\x20Hello, hello, hello, hello, hel\x01\xc2abc\xd5\x15\x05\xc3\xa4\xc3\xa4x\x88\x01?\x4c\xc7abcdefgh\xd8\xc2\x05tail!\x0f\x0e\xc6\x0c\x03abc";
-            seeds.push([&[0][..], &settings, &[1, 50], talk].concat());
+            let in_pieces = b"\x03\xc2abc\xd5\x32\xc2ab\xe2\x20\xd8\x27\x05pause\x0f\x0f\x22\x20Hello, hello, hello, hello, hel!";
+            seeds.push([&[0][..], &settings, &[1, 50], talk, in_pieces].concat());
         }
     }
     for limit in 0..6 {

@@ -4,10 +4,10 @@
 //! and memory is bounded by what came and by the limits, never by what is announced.
 
 use openline_proto::handshake::deflate::Agreed;
-use openline_proto::{Config, Role};
+use openline_proto::{Config, ProtocolError, Role};
 
 use crate::choices::{Choices, Cuts};
-use crate::hearing::{Told, hear};
+use crate::hearing::{Pieces, Told, Way, hear};
 use crate::pair::{End, start};
 use crate::wire::{self, check_sent};
 
@@ -90,6 +90,7 @@ pub fn run(data: &[u8]) {
         whole.told, prompt.told,
         "when it answers does not matter to what is told"
     );
+    check_pieces(&setting, &bytes, &cuts, &whole.told);
     check_memory(&setting, &bytes, cuts);
 }
 
@@ -167,26 +168,79 @@ fn check_answers(setting: &Setting, end: &End) {
     }
 }
 
+/// In pieces the same is told, but that the limits of whole messages don't count. Heard now so and now so, a message may be told
+/// in parts, but no other is.
+fn check_pieces(setting: &Setting, bytes: &[u8], cuts: &Cuts, whole: &[Told]) {
+    let mut end = setting.end();
+    let mut pieces = Pieces::default();
+    for piece in cuts.clone().pieces(bytes) {
+        let told = pieces.told(&mut end.connection, start(), piece);
+        end.told.extend(told);
+    }
+    let mut end_in_turns = setting.end();
+    let mut told_in_turns = Vec::new();
+    for (at, piece) in cuts.clone().pieces(bytes).enumerate() {
+        let way = if at % 3 == 1 { Way::Pieces } else { Way::Whole };
+        hear(
+            &mut end_in_turns.connection,
+            start(),
+            piece,
+            way,
+            |heard| match heard {
+                Ok(openline_proto::Event::Piece(_)) => {}
+                heard => told_in_turns.push(heard.map_or_else(Told::Error, Told::of)),
+            },
+        );
+    }
+    if let Some((
+        Told::Error(ProtocolError::MessageTooBig { .. } | ProtocolError::TooManyFragments { .. }),
+        before,
+    )) = whole.split_last()
+    {
+        assert!(end.told.starts_with(before), "{:?} and {whole:?}", end.told);
+        return;
+    }
+    assert_eq!(end.told, whole, "pieces tell the same");
+    let mut all = whole.iter();
+    for told in &told_in_turns {
+        assert!(
+            all.any(|one| one == told),
+            "{told_in_turns:?} and {whole:?}"
+        );
+    }
+    let ends = whole.last().filter(|told| told.is_last());
+    assert_eq!(told_in_turns.last().filter(|told| told.is_last()), ends);
+}
+
 /// Listens once more, keeping nothing of what is told: what is held then, the connection holds.
 fn check_memory(setting: &Setting, bytes: &[u8], cuts: Cuts) {
-    // What came: the copy that is shown, and a message that grows by doubling while it is moved.
-    let mut most = 4 * bytes.len() + (16 << 10);
-    if setting.agreed.is_some() {
-        let limit = setting.config.limits().max_message;
-        most += (192 << 10) + 3 * limit.min(1100 * bytes.len());
-    }
-    let held = allocation_counter::measure(|| {
-        let mut end = setting.end();
-        for piece in cuts.pieces(bytes) {
-            hear(&mut end.connection, start(), piece, |_| {});
+    for way in [Way::Whole, Way::Pieces] {
+        // The copy that is shown, and pongs.
+        let mut most = 2 * bytes.len() + (16 << 10);
+        if way == Way::Whole {
+            // A message that grows by doubling while it is moved.
+            most += 2 * bytes.len();
         }
-    });
-    assert!(
-        held.bytes_max <= most as u64,
-        "{} bytes are held for {} that came",
-        held.bytes_max,
-        bytes.len()
-    );
+        if setting.agreed.is_some() {
+            most += 192 << 10;
+            if way == Way::Whole {
+                let limit = setting.config.limits().max_message;
+                most += 3 * limit.min(1100 * bytes.len());
+            }
+        }
+        let held = allocation_counter::measure(|| {
+            let mut end = setting.end();
+            for piece in cuts.clone().pieces(bytes) {
+                hear(&mut end.connection, start(), piece, way, |_| {});
+            }
+        });
+        assert!(
+            held.bytes_max <= most as u64,
+            "{way:?}: {} bytes are held for {} that came",
+            held.bytes_max,
+            bytes.len()
+        );
+    }
 }
 
 /// Conversations of both roles, with and without compression, right and wrong.

@@ -65,7 +65,8 @@ impl World {
         let at = usize::from(how & 1);
         let now = self.now;
         match how >> 1 & 15 {
-            0..=2 => self.sides[at].send(how >> 5, choices),
+            0 | 1 => self.sides[at].send(how >> 5, choices),
+            2 => self.sides[at].send_piece(how >> 5, choices),
             3 => {
                 self.pings += 1;
                 let size = choices.byte().max(4);
@@ -273,10 +274,13 @@ fn config(choices: &mut Choices<'_>) -> Config {
 
 /// Conversations that end well, and in each of the other ways.
 pub fn seeds() -> Vec<Vec<u8>> {
-    // The lowest bit says who; 0: send, 6: ping, 8: close, 10: write, 14: carry, 18: blocked, 20: time, 28: settle, 30: shut
+    // The lowest bit says who; 0: send, 4: a piece, 6: ping, 8: close, 10: write, 14: carry, 18: blocked, 20: time, 28: settle, 30: shut
     // down; with all of the highest three, 24: the stream ends, 26: writing fails.
-    let endings: [&[u8]; 12] = [
+    let endings: [&[u8]; 13] = [
         &[],
+        &[
+            0x24, 2, b'a', 0xc3, 6, 9, 0x04, 1, 0xa4, 0x84, 1, 0xc3, 0x84, 1, 0xa4, 28,
+        ],
         &[8, 0, 3, 10, 200, 14, 200, 28],
         &[8, 0, 3, 9, 1, 5, 28, 30, 28],
         &[10, 3, 14, 3, 0xf8, 28],
