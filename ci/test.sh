@@ -2,7 +2,7 @@
 # Runs every test of the project, on a machine that has Rust, Python 3 and Node; the first failure ends it.
 #
 #   ci/test.sh              all steps
-#   ci/test.sh STEP...      some of them: format lint purity tests docs dependencies interop browser autobahn
+#   ci/test.sh STEP...      some of them: format lint purity tests fuzz docs dependencies interop browser autobahn
 #
 # What it needs of other languages it installs under the target directory and in node_modules, by lock files, from
 # PyPI, npm and crates.io; as root on Debian also curl, Chromium, nginx, tinyproxy and microsocks. A part that can't run is a failure.
@@ -10,7 +10,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 exec </dev/null
 
-readonly all_steps=(format lint purity tests docs dependencies interop browser autobahn)
+readonly all_steps=(format lint purity tests fuzz docs dependencies interop browser autobahn)
 readonly cargo_deny_version=0.20.2
 
 source ci/tools.sh
@@ -42,6 +42,13 @@ tests() {
     else
         cargo test "${everything[@]}"
     fi
+}
+
+# The fuzz targets as plain tests, on their seeds and on what ci/fuzz.sh found worth keeping.
+fuzz() {
+    cargo fmt --manifest-path fuzz/Cargo.toml --check
+    cargo clippy --manifest-path fuzz/Cargo.toml --locked --all-targets -- -D warnings
+    cargo test --manifest-path fuzz/Cargo.toml --locked
 }
 
 docs() {
