@@ -107,6 +107,7 @@ async fn frames_are_told_in_the_span_of_their_connection() {
             ),
         ]
     );
+    client.next().await.unwrap().unwrap();
     let closing = tokio::join!(client.close(CloseCode::NORMAL, "bye"), async {
         while server.next().await.is_some() {}
     });
