@@ -2,29 +2,18 @@
 # Runs every test of the project, on a machine that has Rust, Python 3 and Node; the first failure ends it.
 #
 #   ci/test.sh              all steps
-#   ci/test.sh STEP...      some of them: format lint purity tests docs dependencies interop browser autobahn
+#   ci/test.sh STEP...      some of them: format lint purity tests fuzz docs dependencies interop browser autobahn
 #
 # What it needs of other languages it installs under the target directory and in node_modules, by lock files, from
-# PyPI, npm and crates.io; as root on Debian also curl and Chromium. A part that can't run is a failure.
+# PyPI, npm and crates.io; as root on Debian also curl, Chromium, nginx, tinyproxy and microsocks. A part that can't run is a failure.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 exec </dev/null
 
-readonly all_steps=(format lint purity tests docs dependencies interop browser autobahn)
+readonly all_steps=(format lint purity tests fuzz docs dependencies interop browser autobahn)
 readonly cargo_deny_version=0.20.2
 
-target=${CARGO_TARGET_DIR:-target}
-mkdir -p "$target/tools"
-target=$(cd "$target" && pwd)
-readonly target tools=$target/tools
-
-# The same features everywhere, so that nothing is built twice.
-readonly everything=(--workspace --all-features --locked)
-
-export CARGO_TARGET_DIR=$target
-export CARGO_TERM_COLOR=${CARGO_TERM_COLOR:-never}
-export PYTHONDONTWRITEBYTECODE=1
-export PIP_DISABLE_PIP_VERSION_CHECK=1
+source ci/tools.sh
 
 format() {
     cargo fmt --all --check
@@ -55,6 +44,13 @@ tests() {
     fi
 }
 
+# The fuzz targets as plain tests, on their seeds and on what ci/fuzz.sh found worth keeping.
+fuzz() {
+    cargo fmt --manifest-path fuzz/Cargo.toml --check
+    cargo clippy --manifest-path fuzz/Cargo.toml --locked --all-targets -- -D warnings
+    cargo test --manifest-path fuzz/Cargo.toml --locked
+}
+
 docs() {
     RUSTDOCFLAGS="-D warnings" cargo doc "${everything[@]}" --no-deps
 }
@@ -83,10 +79,17 @@ dependencies() {
 
 interop() {
     need_command curl curl
+    need_command nginx nginx
+    need_command tinyproxy tinyproxy-bin
+    need_command microsocks microsocks
     build_programs
     python_env interop conformance/interop/python/requirements.txt
     (cd conformance/interop/python && "$tools/interop/bin/python" -m pytest --quiet)
     node_tests conformance/interop/node
+    local rust=(--manifest-path conformance/interop/rust/Cargo.toml)
+    cargo fmt "${rust[@]}" --check
+    cargo clippy "${rust[@]}" --locked --all-targets -- -D warnings
+    cargo test "${rust[@]}" --locked
 }
 
 browser() {
@@ -97,18 +100,18 @@ browser() {
     node_tests conformance/browser
 }
 
-# Which cases: AUTOBAHN_SET=core|nocomp|deflate|quick|full; see conformance/README.md.
+# Which cases: AUTOBAHN_SET=core|nocomp|deflate|quick|full, or more than one between commas; see conformance/README.md.
+# All of them are run by ci/conformance.sh, whose last results are looked at here.
 autobahn() {
-    local role set program=()
+    local role program
     need_python
     build_programs
-    for set in ${AUTOBAHN_SET:-nocomp deflate}; do
-        for role in server client; do
-            program=("$OPENLINE_ECHO" --deflate)
-            [[ $role == server ]] || program=("$target/debug/examples/autobahn_client")
-            python3 conformance/autobahn/run.py "$role" --set "$set" --env "$tools/autobahn" -- "${program[@]}"
-        done
+    for role in server client; do
+        program=("$OPENLINE_ECHO" --deflate)
+        [[ $role == server ]] || program=("$target/debug/examples/autobahn_client")
+        python3 conformance/autobahn/run.py "$role" --set "${AUTOBAHN_SET:-quick,nocomp}" --env "$tools/autobahn" -- "${program[@]}"
     done
+    python3 conformance/autobahn/run.py recorded
 }
 
 # The examples are built along with the command: with those of `tests`, their features are then the same, and so is
@@ -118,51 +121,7 @@ build_programs() {
     export OPENLINE_BIN=$target/debug/openline
     export OPENLINE_ECHO=$target/debug/examples/echo
     export OPENLINE_CLIENT=$target/debug/examples/client_interop
-}
-
-python_env() {
-    local env=$tools/$1 requirements=$2
-    need_python
-    if ! cmp --silent "$requirements" "$env/installed"; then
-        rm -rf "$env"
-        python3 -m venv "$env"
-        "$env/bin/python" -m pip install --quiet --require-hashes --requirement "$requirements"
-        cp "$requirements" "$env/installed"
-    fi
-}
-
-need_python() {
-    command -v python3 >/dev/null || fail "python3 is missing: install Python 3.10 or newer, with its venv module"
-    python3 -c 'import sys; sys.exit(sys.version_info < (3, 10))' || fail "python3 is $(python3 --version), not 3.10 or newer"
-    python3 -c 'import ensurepip' 2>/dev/null || install_package python3-venv
-}
-
-node_tests() {
-    command -v npm >/dev/null || fail "npm is missing: install Node.js 20.18.1 or newer, with npm"
-    (cd "$1" && npm ci --no-audit --no-fund --loglevel=error && npm test)
-}
-
-need_command() {
-    command -v "$1" >/dev/null || install_package "$2"
-    command -v "$1" >/dev/null || fail "$1 is missing, though the package $2 is installed"
-}
-
-install_package() {
-    if [[ $(id -u) != 0 ]] || ! command -v apt-get >/dev/null; then
-        fail "$1 is missing: install it (on Debian: sudo apt-get install $1), or run this as root on Debian"
-    fi
-    echo "installing the Debian package $1"
-    if [[ -z ${apt_updated:-} ]]; then
-        apt-get update --quiet=2
-        apt_updated=yes
-    fi
-    DEBIAN_FRONTEND=noninteractive apt-get install --quiet=2 --yes --no-install-recommends "$1" >"$tools/apt.log" 2>&1 ||
-        { cat "$tools/apt.log"; fail "the Debian package $1 could not be installed"; }
-}
-
-fail() {
-    echo "error: $1" >&2
-    exit 1
+    export OPENLINE_EXAMPLE_CLIENT=$target/debug/examples/client
 }
 
 main() {

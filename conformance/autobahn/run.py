@@ -3,33 +3,32 @@
 
     run.py server [OPTIONS] -- PROGRAM ARGS...   an echo server; it is given the address to listen on
     run.py client [OPTIONS] -- PROGRAM ARGS...   a client; it is given the URL of the fuzzing server
+    run.py recorded                              tells of the recorded results: whether they are whole, and this version's
 
 Each is given what it needs as its last argument. The exit status is 0 only if every case of the set was run and came
-out as it must: OK, but for the cases in INFORMATIONAL. What the suite needs is installed from PyPI at the first run.
+out as it must: OK, but for the cases in results.INFORMATIONAL. What the suite needs is installed from PyPI at the first run.
 """
 
 import argparse
-import collections
-import datetime
+import concurrent.futures
+import contextlib
 import fnmatch
 import hashlib
 import json
 import os
 import pathlib
-import platform
-import queue
-import re
 import shutil
 import socket
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 import zipfile
 
+import bridge
+from results import SUITE, check_recorded, judge, record, tally
+
 HERE = pathlib.Path(__file__).resolve().parent
-SUITE = "autobahntestsuite 25.10.1"
 
 CORE = ["1.*", "2.*", "3.*", "4.*", "5.*", "6.*", "7.*", "10.*"]
 LIMITS = ["9.*"]
@@ -43,34 +42,16 @@ SETS = {
     "full": ["*"],
 }
 
-# Cases on which the suite itself passes no judgement, whatever the peer does.
-INFORMATIONAL = {
-    "7.1.6": "256 KiB of text, a Close and a ping sent at once: how much is echoed before the close is up to the peer",
-    "7.13.1": "close code 5000: RFC 6455 says nothing of codes past 4999; ours fails the connection with 1002",
-    "7.13.2": "close code 65535: the same",
-}
-
-CATEGORIES = {
-    1: "framing",
-    2: "pings and pongs",
-    3: "reserved bits",
-    4: "opcodes",
-    5: "fragmentation",
-    6: "UTF-8",
-    7: "close",
-    9: "limits and performance",
-    10: "automatic fragmentation",
-    12: "compression: payloads",
-    13: "compression: parameters",
-}
-
-
 def main():
+    if sys.argv[1:] == ["recorded"]:
+        return check_recorded()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("role", choices=["server", "client"], help="what PROGRAM is")
-    parser.add_argument("--set", choices=SETS, default="nocomp", help="cases to run [default: %(default)s]")
+    parser.add_argument("--set", metavar="SETS", type=Sets, default="quick",
+                        help=f"cases to run, of one or more of {', '.join(SETS)}: 'quick,nocomp' [default: %(default)s]")
     parser.add_argument("--cases", metavar="PATTERNS", help="cases to run instead of a set: '1.*,9.3.1'")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="fuzzing clients side by side")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="how many cases are run side by side")
+    parser.add_argument("--bridge", choices=bridge.PACKAGES, help="PROGRAM speaks HTTP/2, through this proxy")
     parser.add_argument("--env", type=pathlib.Path, default=HERE.parents[1] / "target" / "autobahn", metavar="DIR",
                         help="where the suite is installed [default: target/autobahn]")
     parser.add_argument("--record", type=pathlib.Path, metavar="FILE", help="write the result there as JSON")
@@ -84,22 +65,36 @@ def main():
         parser.error("PROGRAM is missing: … -- PROGRAM ARGS...")
 
     suite = Suite(options.env.resolve())
-    patterns = options.cases.split(",") if options.cases else SETS[options.set]
+    patterns = options.cases.split(",") if options.cases else options.set.patterns
     cases = [case for case in suite.cases() if any(fnmatch.fnmatchcase(case, pattern) for pattern in patterns)]
     if not cases:
         sys.exit("no such case")
     started = time.monotonic()
     with tempfile.TemporaryDirectory() as reports:
         run = test_server if options.role == "server" else test_client
-        results = run(suite, program, cases, pathlib.Path(reports), options.jobs)
+        results = run(suite, program, cases, pathlib.Path(reports), options)
     failures = judge(cases, results)
-    print(f"autobahn {options.role}: {len(cases)} cases in {time.monotonic() - started:.0f} s, {tally(results)}")
+    over = f" over HTTP/2 through {options.bridge}" if options.bridge else ""
+    print(f"autobahn {options.role}{over}: {len(cases)} cases in {time.monotonic() - started:.0f} s, {tally(results)}")
     for failure in failures:
         print(f"  {failure}")
     if options.record:
         record(options, cases, results, failures)
     print(f"{len(cases) - len(failures)} passed, {len(failures)} failed", flush=True)
     return 1 if failures else 0
+
+
+class Sets:
+    """One or more of SETS, by their names between commas."""
+
+    def __init__(self, names):
+        if unknown := set(names.split(",")) - SETS.keys():
+            raise argparse.ArgumentTypeError(f"no set {', '.join(unknown)}; there are: {', '.join(SETS)}")
+        self.names = names
+        self.patterns = [pattern for name in names.split(",") for pattern in SETS[name]]
+
+    def __str__(self):
+        return self.names
 
 
 class Suite:
@@ -150,53 +145,68 @@ class Suite:
         return dict(os.environ, PYTHONPATH=str(self.env))
 
 
-def test_server(suite, program, cases, reports, jobs):
+def test_server(suite, program, cases, reports, options):
+    """The program and the bridge run all the while; each lot of cases has a fuzzing client."""
     port = free_port()
-    address = f"127.0.0.1:{port}"
-    server = subprocess.Popen([*program, address], stdin=subprocess.DEVNULL)
-    results = {}
-    try:
+    server = subprocess.Popen([*program, f"127.0.0.1:{port}"], stdin=subprocess.DEVNULL)
+    with stopping(server):
         wait_until_listening(port, server, "the server")
-        lots = queue.SimpleQueue()
-        for number, lot in enumerate(in_lots(cases, jobs)):
-            lots.put((number, lot))
-
-        def work():
-            while True:
-                try:
-                    number, lot = lots.get_nowait()
-                except queue.Empty:
-                    return
-                directory = reports / str(number)
-                target = {"agent": "openline", "url": f"ws://{address}"}
+        with bridged(options.bridge, port, reports, http2="back") as front:
+            def run(lot, directory):
+                target = {"agent": "openline", "url": f"ws://127.0.0.1:{front}"}
                 suite.start("fuzzingclient", {"servers": [target], "cases": lot}, directory).wait()
-                results.update(read_index(directory))
 
-        workers = [threading.Thread(target=work) for _ in range(jobs)]
-        for worker in workers:
-            worker.start()
-        for worker in workers:
-            worker.join()
+            results = side_by_side(run, cases, reports, options.jobs)
         if server.poll() is not None:
             sys.exit(f"the server ended by itself, with status {server.returncode}")
-    finally:
-        stop(server)
     return results
 
 
-def test_client(suite, program, cases, reports, _jobs):
-    port = free_port()
-    url = f"ws://127.0.0.1:{port}"
-    directory = reports / "client"
-    fuzzer = suite.start("fuzzingserver", {"url": url, "cases": cases}, directory)
+def test_client(suite, program, cases, reports, options):
+    """Each lot of cases has a fuzzing server, a bridge, and a run of the program."""
+    def run(lot, directory):
+        port = free_port()
+        fuzzer = suite.start("fuzzingserver", {"url": f"ws://127.0.0.1:{port}", "cases": lot}, directory)
+        with stopping(fuzzer):
+            wait_until_listening(port, fuzzer, "the fuzzing server")
+            with bridged(options.bridge, port, directory, http2="front") as front:
+                status = subprocess.call([*program, f"ws://127.0.0.1:{front}"], stdin=subprocess.DEVNULL)
+            if status:
+                raise RuntimeError(f"the client failed, with status {status}")
+
+    return side_by_side(run, cases, reports, options.jobs)
+
+
+@contextlib.contextmanager
+def bridged(name, port, directory, http2):
+    """The port to connect to: that of the bridge `name` before `port`, or `port` itself without one."""
+    if not name:
+        yield port
+        return
+    front = free_port()
+    log = directory / "bridge.log"
     try:
-        wait_until_listening(port, fuzzer, "the fuzzing server")
-        status = subprocess.call([*program, url], stdin=subprocess.DEVNULL)
-        if status:
-            sys.exit(f"the client failed, with status {status}")
-    finally:
-        stop(fuzzer)
-    return read_index(directory)
+        with open(log, "w") as output, stopping(bridge.start(name, front, port, directory, http2, output)) as proxy:
+            wait_until_listening(front, proxy, name)
+            yield front
+    except BaseException:
+        print(log.read_text(), file=sys.stderr)
+        raise
+
+
+def side_by_side(run, cases, reports, jobs):
+    """Calls `run` with lots of the cases and directories for their reports, in threads, and gathers the reports."""
+    results = {}
+
+    def work(number, lot):
+        directory = reports / str(number)
+        run(lot, directory)
+        results.update(read_index(directory))
+
+    with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
+        for done in [pool.submit(work, *numbered) for numbered in enumerate(in_lots(cases, jobs))]:
+            done.result()
+    return results
 
 
 def in_lots(cases, jobs):
@@ -219,53 +229,6 @@ def read_index(directory):
     return next(iter(index.values()), {})
 
 
-def judge(cases, results):
-    """What did not come out as it must. The suite itself always exits with 0, and a refused connection silently
-    shortens its report: so every case is looked for."""
-    failures = []
-    for case in cases:
-        wanted = "INFORMATIONAL" if case in INFORMATIONAL else "OK"
-        if outcome(results, case) != f"{wanted}/{wanted}":
-            failures.append(f"{case}: {outcome(results, case)}, not {wanted}/{wanted}")
-    return failures
-
-
-def outcome(results, case):
-    result = results.get(case)
-    return f"{result['behavior']}/{result['behaviorClose']}" if result else "NOT RUN"
-
-
-def tally(results):
-    counts = collections.Counter(outcome(results, case).split("/")[0] for case in results)
-    return ", ".join(f"{count} {name}" for name, count in counts.most_common())
-
-
-def record(options, cases, results, failures):
-    """Writes the result as a file that people and programs can read."""
-    categories = collections.defaultdict(collections.Counter)
-    for case in cases:
-        number = int(case.split(".")[0])
-        categories[f"{number} {CATEGORIES[number]}"][outcome(results, case).split("/")[0]] += 1
-    text = json.dumps({
-        "date": datetime.date.today().isoformat(),
-        "openline": version(),
-        "suite": SUITE,
-        "python": platform.python_version(),
-        "role": options.role,
-        "set": options.cases or options.set,
-        "cases": len(cases),
-        "categories": categories,
-        "informational": {case: why for case, why in INFORMATIONAL.items() if case in cases},
-        "failures": failures,
-    }, indent=2)
-    options.record.write_text(text + "\n")
-
-
-def version():
-    manifest = (HERE.parents[1] / "Cargo.toml").read_text()
-    return re.search(r'^version = "(.*)"$', manifest, re.M)[1]
-
-
 def free_port():
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return listener.getsockname()[1]
@@ -282,13 +245,18 @@ def wait_until_listening(port, process, what):
     sys.exit(f"{what} does not listen on 127.0.0.1:{port}")
 
 
-def stop(process):
-    process.terminate()
+@contextlib.contextmanager
+def stopping(process):
+    """Ends the process behind the block."""
     try:
-        process.wait(10)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
+        yield process
+    finally:
+        process.terminate()
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
 
 if __name__ == "__main__":

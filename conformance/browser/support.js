@@ -2,7 +2,9 @@
 
 import { spawn } from "node:child_process";
 import { once } from "node:events";
+import http from "node:http";
 import net from "node:net";
+import path from "node:path";
 import { createInterface } from "node:readline";
 import { chromium } from "playwright-core";
 
@@ -31,9 +33,66 @@ export async function startDemo(speed) {
   };
 }
 
+/** Starts the example `http2` on a free port, until the test `t` ends; tells its address. */
+export async function startHttp2(t) {
+  const binary = path.join(path.dirname(process.env.OPENLINE_BIN), "examples", "http2");
+  const child = spawn(binary, ["127.0.0.1:0"], { stdio: ["ignore", "pipe", "inherit"] });
+  const exited = once(child, "exit");
+  t.after(async () => {
+    child.kill("SIGTERM");
+    await exited;
+  });
+  for await (const line of createInterface({ input: child.stdout })) return line;
+  throw new Error("the example `http2` ended without telling its address");
+}
+
+/** Serves one empty page on a free port, whatever is asked for. */
+export async function startSite() {
+  const server = http.createServer((_, answer) => answer.setHeader("Content-Type", "text/html").end("<!doctype html>"));
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  return {
+    origin: `http://127.0.0.1:${server.address().port}`,
+    stop() {
+      server.close();
+      server.closeAllConnections();
+    },
+  };
+}
+
+/** Starts the library's example `echo` on a free port. */
+export async function startEcho(...options) {
+  const binary = process.env.OPENLINE_ECHO;
+  if (!binary) throw new Error("OPENLINE_ECHO is not set: give the path of the built example `echo`");
+  const listener = net.createServer().listen(0, "127.0.0.1");
+  await once(listener, "listening");
+  const { port } = listener.address();
+  listener.close();
+  await once(listener, "close");
+  const child = spawn(binary, [...options, `127.0.0.1:${port}`], { stdio: ["ignore", "inherit", "inherit"] });
+  const exited = once(child, "exit");
+  for (let stands = false; !stands;) {
+    const socket = net.connect(port, "127.0.0.1");
+    stands = await Promise.race([
+      once(socket, "connect").then(() => true, () => false),
+      exited.then(() => { throw new Error("the echo server ended by itself"); }),
+    ]);
+    socket.destroy();
+  }
+  return {
+    port,
+    url: `ws://127.0.0.1:${port}/`,
+    async stop() {
+      child.kill("SIGTERM");
+      await exited;
+    },
+  };
+}
+
 /** A TCP proxy before the server, which can be cut and pointed elsewhere; it ends with the test `t`. */
 export async function startProxy(t, port) {
   const pairs = new Set();
+  const bytes = { up: 0, down: 0 };
   let through = true;
   let target = port;
   const server = net.createServer((client) => {
@@ -46,6 +105,8 @@ export async function startProxy(t, port) {
       for (const socket of pair) socket.destroy();
     };
     for (const socket of pair) socket.setNoDelay(true).on("error", end).on("close", end);
+    client.on("data", (chunk) => (bytes.up += chunk.length));
+    upstream.on("data", (chunk) => (bytes.down += chunk.length));
     client.pipe(upstream).pipe(client);
   });
   server.listen(0, "127.0.0.1");
@@ -59,6 +120,8 @@ export async function startProxy(t, port) {
   });
   return {
     url: `http://127.0.0.1:${server.address().port}/`,
+    /** How many went through: up to the server, and down. */
+    bytes: () => [bytes.up, bytes.down],
     /** Destroys every connection; new ones are let through, unless `close` was called. */
     cut,
     /** Cuts, and lets nobody in until `open`. */

@@ -37,13 +37,13 @@ export async function startServer(...options) {
 }
 
 /** Starts the library's example `echo`. */
-export async function startEcho() {
+export async function startEcho(...options) {
   const listener = net.createServer().listen(0, "127.0.0.1");
   await once(listener, "listening");
   const { port } = listener.address();
   listener.close();
   await once(listener, "close");
-  const child = spawn(binary("OPENLINE_ECHO"), [`127.0.0.1:${port}`], { stdio: ["ignore", "inherit", "inherit"] });
+  const child = spawn(binary("OPENLINE_ECHO"), [...options, `127.0.0.1:${port}`], { stdio: ["ignore", "inherit", "inherit"] });
   const exited = once(child, "exit");
   for (;;) {
     const socket = net.connect(port, "127.0.0.1");
@@ -61,6 +61,17 @@ export async function startEcho() {
       await exited;
     },
   };
+}
+
+/** Runs the example `client_interop`, the library as a client; resolves to what it tells of the connection. */
+export async function runClient(mode, url, ...options) {
+  const child = spawn(binary("OPENLINE_CLIENT"), [mode, url, ...options], { stdio: ["ignore", "pipe", "inherit"] });
+  const exited = once(child, "exit");
+  let told = "";
+  for await (const chunk of child.stdout.setEncoding("utf8")) told += chunk;
+  const [status] = await exited;
+  if (status !== 0) throw new Error(`client_interop ${mode} ${url} ended with ${status}`);
+  return JSON.parse(told);
 }
 
 /** A TCP proxy before the server. `cut` destroys every connection; new ones are let through. */

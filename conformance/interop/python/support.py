@@ -7,6 +7,10 @@ import re
 import signal
 import socket
 import subprocess
+import threading
+from contextlib import contextmanager
+
+from websockets.sync.server import serve
 
 # Only to end a test that hangs: nothing passes or fails by time.
 HANGS = 60
@@ -20,16 +24,40 @@ def binary(variable):
     return path
 
 
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return listener.getsockname()[1]
+
+
 class Program:
     """A program that runs beside the test, and its standard output line by line."""
 
-    def __init__(self, *command):
-        self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
+    def __init__(self, *command, **options):
+        self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, **options)
+
+    def sockets(self):
+        """How many sockets it has open."""
+        def is_socket(file):
+            try:
+                return os.readlink(file).startswith("socket:")
+            except FileNotFoundError:  # closed meanwhile
+                return False
+        return sum(map(is_socket, pathlib.Path(f"/proc/{self.process.pid}/fd").iterdir()))
 
     def line(self):
         """The next line without its end, or None behind the last."""
         line = self.process.stdout.readline()
         return line.rstrip("\n") if line else None
+
+    def until_listening(self, port):
+        """For a program that does not say when it listens."""
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", port), HANGS).close()
+                return
+            except ConnectionRefusedError:
+                if self.process.poll() is not None:
+                    raise RuntimeError(f"{self.process.args[0]} ended by itself") from None
 
     def __enter__(self):
         return self
@@ -49,8 +77,8 @@ class Program:
 class Server(Program):
     """`openline serve` on a free port."""
 
-    def __init__(self, *arguments):
-        super().__init__(binary("OPENLINE_BIN"), "serve", "--listen", "127.0.0.1:0", *arguments)
+    def __init__(self, *arguments, **options):
+        super().__init__(binary("OPENLINE_BIN"), "serve", "--listen", "127.0.0.1:0", *arguments, **options)
         line = self.line() or ""
         found = re.fullmatch(r"listening on (http://127\.0\.0\.1:(\d+))/", line)
         if not found:
@@ -72,17 +100,64 @@ class Server(Program):
 class Echo(Program):
     """The library's example `echo`: a bare WebSocket server."""
 
-    def __init__(self):
-        with socket.create_server(("127.0.0.1", 0)) as listener:
-            self.port = listener.getsockname()[1]
-        super().__init__(binary("OPENLINE_ECHO"), f"127.0.0.1:{self.port}")
-        while True:
-            try:
-                socket.create_connection(("127.0.0.1", self.port), HANGS).close()
-                return
-            except ConnectionRefusedError:
-                if self.process.poll() is not None:
-                    raise RuntimeError("the echo server ended by itself") from None
+    def __init__(self, *options):
+        self.port = free_port()
+        super().__init__(binary("OPENLINE_ECHO"), *options, f"127.0.0.1:{self.port}")
+        self.url = f"ws://127.0.0.1:{self.port}/"
+        self.until_listening(self.port)
+
+
+class Client:
+    """A run of the example `client_interop`: the library as a client."""
+
+    def __init__(self, mode, url, *options):
+        command = [binary("OPENLINE_CLIENT"), mode, url, *options]
+        self.done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=HANGS)
+
+    def outcome(self):
+        """How the connection went; `self.wire` then tells what was on the wire."""
+        assert self.done.returncode == 0, self.done.stderr
+        told = json.loads(self.done.stdout)
+        self.wire = told.pop("wire")
+        return told
+
+    def error(self):
+        assert (self.done.returncode, self.done.stdout) == (1, "")
+        return self.done.stderr
+
+
+# What `client_interop echo` tells of a server that echoes, and chooses the subprotocol `chat`.
+AFTER_ECHO = {
+    "subprotocol": "chat",
+    "messages": 9 * 2 + 100,
+    "received": {"code": 1000, "reason": "done"},
+    "sent": {"code": 1000, "reason": "done"},
+    "by_peer": False,
+    "clean": True,
+}
+# The same of `client_interop talk`.
+AFTER_TALK = AFTER_ECHO | {"messages": 23}
+
+
+@contextmanager
+def running(handler, **options):
+    """A server of `websockets` on a free port, in threads of this process."""
+    options = {"subprotocols": ["chat"], "max_size": 1 << 24} | options
+    with serve(handler, "127.0.0.1", 0, **options) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            scheme, host = ("wss", "localhost") if "ssl" in options else ("ws", "127.0.0.1")
+            yield f"{scheme}://{host}:{server.socket.getsockname()[1]}/"
+        finally:
+            server.shutdown()
+            thread.join(HANGS)
+
+
+def echo_all(ws):
+    """A handler for `running`."""
+    for message in ws:
+        ws.send(message)
 
 
 class Answer:
@@ -120,6 +195,48 @@ class Asking:
             return Answer(self.process.communicate(timeout=HANGS)[0])
         finally:
             self.process.kill()
+
+    def stop(self):
+        """Gives up waiting."""
+        self.process.kill()
+        self.process.communicate()
+
+
+class Stream(Program):
+    """curl on an endless answer, line by line behind the head."""
+
+    def __init__(self, *arguments):
+        super().__init__(*curl_command("--no-buffer", *arguments))
+        self.watchdog = threading.Timer(HANGS, self.process.kill)
+        self.watchdog.start()
+        self.head = []
+        while line := (self.line() or "").rstrip("\r"):
+            self.head.append(line.lower())
+
+    def stop(self, signal_number=signal.SIGKILL):
+        self.watchdog.cancel()
+        return super().stop(signal_number)
+
+    def field(self, name):
+        return next((line.split(":", 1)[1].strip() for line in self.head if line.startswith(f"{name}:")), None)
+
+    def event(self):
+        """The next Server-Sent Event: its fields."""
+        fields = {}
+        while (line := self.line()) is not None:
+            if not line and fields:
+                break
+            if line and not line.startswith(":"):
+                key, value = line.split(":", 1)
+                value = value.removeprefix(" ")
+                fields[key] = f"{fields[key]}\n{value}" if key in fields else value
+        return fields
+
+    def object(self):
+        """The next line that is no heartbeat, as JSON."""
+        while (line := self.line()) == "":
+            pass
+        return json.loads(line)
 
 
 def curl_command(*arguments):

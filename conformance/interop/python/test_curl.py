@@ -2,46 +2,8 @@
 
 import base64
 import json
-import threading
 
-from support import HANGS, Asking, Program, Server, curl, curl_command, publish
-
-
-class Stream(Program):
-    """curl on an endless answer, line by line behind the head."""
-
-    def __init__(self, *arguments):
-        super().__init__(*curl_command("--no-buffer", *arguments))
-        self.watchdog = threading.Timer(HANGS, self.process.kill)
-        self.watchdog.start()
-        self.head = []
-        while line := (self.line() or "").rstrip("\r"):
-            self.head.append(line.lower())
-
-    def __exit__(self, *_):
-        self.watchdog.cancel()
-        self.stop()
-
-    def field(self, name):
-        return next((line.split(":", 1)[1].strip() for line in self.head if line.startswith(f"{name}:")), None)
-
-    def event(self):
-        """The next Server-Sent Event: its fields."""
-        fields = {}
-        while (line := self.line()) is not None:
-            if not line and fields:
-                break
-            if line and not line.startswith(":"):
-                key, value = line.split(":", 1)
-                value = value.removeprefix(" ")
-                fields[key] = f"{fields[key]}\n{value}" if key in fields else value
-        return fields
-
-    def object(self):
-        """The next line that is no heartbeat, as JSON."""
-        while (line := self.line()) == "":
-            pass
-        return json.loads(line)
+from support import Asking, Server, Stream, curl, publish
 
 
 def since(channel, cursor, *arguments):

@@ -25,16 +25,21 @@ use axum_core::extract::FromRequestParts;
 use axum_core::response::{IntoResponse, Response};
 use http::request::Parts;
 use http::{Request, StatusCode};
+use hyper::ext::Protocol;
 use hyper::upgrade::OnUpgrade;
-use openline_proto::handshake::{self, OriginPolicy, Rejection, ServerOptions};
+use openline_proto::handshake::{OriginPolicy, Rejection, ServerOptions};
 use openline_proto::{Config, Deflate};
 
+use crate::upgrade::judge;
 use crate::websocket::WebSocket;
 
 /// A request that asks for a WebSocket, as an axum extractor: answer it with [`on_upgrade`](Self::on_upgrade).
 ///
 /// A request that asks for none is refused before the handler runs, with `426 Upgrade Required` or whatever
 /// [`Rejection`] says. Web pages of other origins are refused unless [`origins`](Self::origins) allows them.
+///
+/// It takes both ways to ask, an upgrade over HTTP/1.1 and an extended CONNECT over HTTP/2 (axum's feature `http2`), so
+/// route it with `any`. [`upgrade`](crate::upgrade()) tells how to choose the windows of HTTP/2.
 #[derive(Debug)]
 #[must_use = "a request that is not answered leaves the client hanging"]
 pub struct WebSocketUpgrade {
@@ -52,12 +57,12 @@ impl<S: Sync> FromRequestParts<S> for WebSocketUpgrade {
         *request.uri_mut() = parts.uri.clone();
         *request.version_mut() = parts.version;
         *request.headers_mut() = parts.headers.clone();
+        if let Some(protocol) = parts.extensions.get::<Protocol>() {
+            request.extensions_mut().insert(protocol.clone());
+        }
         // What no option can mend is refused here, so that the handler sees good requests only.
-        handshake::accept(
-            &request,
-            &ServerOptions::default().origins(OriginPolicy::Any),
-        )
-        .map_err(Refused::Request)?;
+        let anyone = ServerOptions::default().origins(OriginPolicy::Any);
+        judge(&request, &anyone).map_err(Refused::Request)?;
         let Some(http) = parts.extensions.remove::<OnUpgrade>() else {
             tracing::warn!(
                 "a WebSocket can't be opened: the connection is served without upgrades, or its OnUpgrade was taken"

@@ -6,6 +6,8 @@ mod auth;
 mod cause;
 mod dial;
 mod environment;
+#[cfg(feature = "http2")]
+pub(crate) mod http2;
 mod http_connect;
 mod proxy;
 mod reconnect;
@@ -97,6 +99,8 @@ pub struct Client {
     connect_timeout: Duration,
     route: Route,
     redirects: u8,
+    #[cfg(feature = "http2")]
+    http2_window: u32,
     #[cfg(feature = "tls")]
     tls: Option<Arc<crate::tls::ClientConfig>>,
 }
@@ -117,6 +121,8 @@ impl Client {
             connect_timeout: Duration::from_secs(10),
             route: Route::default(),
             redirects: 0,
+            #[cfg(feature = "http2")]
+            http2_window: http2::WINDOW,
             #[cfg(feature = "tls")]
             tls: None,
         };
@@ -220,7 +226,7 @@ impl Client {
     }
 
     /// TLS by a configuration of your own: other roots, client certificates ([`crate::tls::Setup`] makes one). Default:
-    /// the platform's verifier. Of its ALPN protocols, only `http/1.1` is offered.
+    /// the platform's verifier. Its ALPN protocols are not used: it is `http/1.1` that is offered, and `h2` where HTTP/2 is wanted.
     #[cfg(feature = "tls")]
     #[must_use]
     pub fn tls(mut self, config: impl Into<Arc<crate::tls::ClientConfig>>) -> Self {
@@ -263,6 +269,15 @@ impl Client {
     /// The address without its query, for traces.
     pub(crate) const fn address(&self) -> &impl fmt::Display {
         &self.address
+    }
+
+    /// The options with all fields.
+    fn whole_options(&self) -> ClientOptions {
+        let mut options = self.options.clone();
+        for (name, value) in &self.headers {
+            options = options.header(name.clone(), value.clone());
+        }
+        options
     }
 
     fn handshake_deadline(&self) -> Instant {
@@ -309,10 +324,7 @@ impl Client {
         let key = Key::new(rand::random());
         let address = || RequestError::Address(self.address.to_string());
         let uri = self.address.uri().ok_or_else(address)?;
-        let mut options = self.options.clone();
-        for (name, value) in &self.headers {
-            options = options.header(name.clone(), value.clone());
-        }
+        let options = self.whole_options();
         let request = handshake::request(&uri, key, &options)?;
         let mut head = Vec::new();
         handshake::write_request(&request, &mut head);

@@ -87,6 +87,10 @@ pub enum Error {
     /// The client's request opens no WebSocket. It was told so by an HTTP response.
     #[error(transparent)]
     Rejected(#[from] Rejection),
+    /// HTTP/2 itself failed.
+    #[cfg(feature = "http2")]
+    #[error(transparent)]
+    Http2(#[from] crate::http2::Http2Error),
     /// The HTTP connection could not be taken over.
     #[cfg(feature = "hyper")]
     #[error("the HTTP connection could not be upgraded")]

@@ -24,6 +24,8 @@ struct Places {
     wakers: Vec<Place>,
     free: Option<usize>,
     taken: usize,
+    /// Of those, the ones that do not count.
+    spared: usize,
 }
 
 #[derive(Debug)]
@@ -53,7 +55,7 @@ impl Guests {
     /// Lets one in, if the limit is not reached.
     pub(crate) fn enter(self: &Arc<Self>) -> Option<Guest> {
         let mut places = self.lock();
-        if places.taken >= self.limit {
+        if places.taken - places.spared >= self.limit {
             return None;
         }
         places.taken += 1;
@@ -77,7 +79,21 @@ impl Guests {
     }
 
     pub(crate) fn count(&self) -> usize {
-        self.lock().taken
+        let places = self.lock();
+        places.taken - places.spared
+    }
+
+    /// Leaves one of them out of the count: a connection whose streams count.
+    #[cfg(feature = "http2")]
+    pub(crate) fn spare(self: &Arc<Self>) -> Spared {
+        self.lock().spared += 1;
+        Spared(Arc::clone(self))
+    }
+
+    /// How all are to close, if they are to.
+    pub(crate) fn goodbye(&self) -> Option<(CloseCode, &str)> {
+        let said = self.goodbye.get();
+        said.map(|(code, reason)| (*code, reason.as_str()))
     }
 
     /// Tells all of them how to close.
@@ -96,7 +112,7 @@ impl Guests {
     pub(crate) async fn left(&self) {
         loop {
             let empty = self.empty.notified();
-            if self.count() == 0 {
+            if self.lock().taken == 0 {
                 return;
             }
             empty.await;
@@ -127,12 +143,28 @@ impl Guest {
 
     /// How all are to close, if they are to.
     pub(crate) fn goodbye(&self) -> Option<(CloseCode, &str)> {
-        let said = self.guests.goodbye.get();
-        said.map(|(code, reason)| (*code, reason.as_str()))
+        self.guests.goodbye()
+    }
+
+    #[cfg(feature = "http2")]
+    pub(crate) const fn all(&self) -> &Arc<Guests> {
+        &self.guests
     }
 
     pub(crate) fn is_cut(&self) -> bool {
         self.guests.cut.load(Ordering::Acquire)
+    }
+}
+
+/// While it lives, one of the guests does not count; that one must live longer.
+#[cfg(feature = "http2")]
+#[derive(Debug)]
+pub(crate) struct Spared(Arc<Guests>);
+
+#[cfg(feature = "http2")]
+impl Drop for Spared {
+    fn drop(&mut self) {
+        self.0.lock().spared -= 1;
     }
 }
 

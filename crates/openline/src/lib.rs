@@ -35,7 +35,8 @@
 //! # Features
 //!
 //! - `tls` (default): `wss://`, by rustls.
-//! - `hyper`: [`upgrade`], for hyper and axum.
+//! - `http2`: WebSockets over HTTP/2 (RFC 8441), many on one connection: see [`http2`].
+//! - `hyper`: [`upgrade`], for hyper and axum, over HTTP/1.1 and HTTP/2.
 //! - `blocking`: [`blocking`], for programs without a runtime.
 //! - `axum`: an extractor, [`axum::WebSocketUpgrade`].
 //!
@@ -49,8 +50,12 @@ mod client;
 mod cork;
 mod error;
 mod finish;
+#[cfg(any(feature = "hyper", feature = "http2"))]
+mod gather;
 mod guests;
 mod handled;
+#[cfg(feature = "http2")]
+pub mod http2;
 mod lent;
 mod outgoing;
 mod pieces;

@@ -21,7 +21,8 @@ const FRAGMENT: usize = 64 * 1024;
 /// A message that is received in pieces, as they come: an [`AsyncRead`], and a [`Stream`] of chunks.
 ///
 /// See [`WebSocket::next_reader`](crate::WebSocket::next_reader). All its chunks together are the message; a character of
-/// text may be cut between two. What is left of it when it is dropped is discarded by the next call for a message.
+/// text may be cut between two. What is left of it when it is dropped is discarded by the next call for a message, and has to end within
+/// [`Config::message_timeout`](crate::Config::message_timeout) then.
 ///
 /// Pings are answered and keepalive is kept while it is read, and a peer that sends faster than it is read has to wait.
 #[derive(Debug)]
@@ -33,6 +34,7 @@ pub struct MessageReader<'a> {
 
 impl<'a> MessageReader<'a> {
     pub(crate) async fn next(receive: &'a mut Receive) -> Option<Result<Self, Error>> {
+        receive.discard();
         loop {
             let piece = std::future::poll_fn(|cx| receive.poll_next::<Pieces>(cx)).await?;
             match piece {

@@ -30,6 +30,7 @@ pub(crate) struct Receive {
     scratch: Scratch,
     timer: Timer,
     received: u64,
+    subprotocol: Option<Box<str>>,
     /// Why the connection fails; told once it is over.
     error: Option<Box<Error>>,
     /// The peer's stream has ended: reading it again would only say so again.
@@ -83,7 +84,13 @@ impl Take for Pieces {
 const FILLS: usize = 32;
 
 impl Receive {
-    pub(crate) fn new(shared: Arc<Shared>, read: ReadSide, inbound: Inbound, early: Bytes) -> Self {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        read: ReadSide,
+        inbound: Inbound,
+        early: Bytes,
+        subprotocol: Option<Box<str>>,
+    ) -> Self {
         Self {
             shared,
             read: Some(read),
@@ -92,6 +99,7 @@ impl Receive {
             scratch: Scratch::default(),
             timer: Timer::default(),
             received: 0,
+            subprotocol,
             error: None,
             ended: false,
             over: false,
@@ -101,6 +109,10 @@ impl Receive {
     /// Bytes received since the opening handshake.
     pub(crate) const fn received(&self) -> u64 {
         self.received
+    }
+
+    pub(crate) fn subprotocol(&self) -> Option<&str> {
+        self.subprotocol.as_deref()
     }
 
     /// Where what was lent lies.
@@ -124,6 +136,9 @@ impl Receive {
         cx: &mut Context<'_>,
         take: PhantomData<T>,
     ) -> Poll<Option<Result<T::Taken, Error>>> {
+        if !T::IN_PIECES {
+            self.discard();
+        }
         for _ in 0..FILLS {
             if self.over {
                 return Poll::Ready(None);
@@ -169,6 +184,13 @@ impl Receive {
         self.check_deadlines();
         cx.waker().wake_by_ref();
         Poll::Pending
+    }
+
+    /// Nobody wants what is left of a message that was taken in pieces.
+    pub(crate) fn discard(&mut self) {
+        if self.inbound.is_mid_message() {
+            self.inbound.discard(now());
+        }
     }
 
     /// Takes the next message out of what was read.

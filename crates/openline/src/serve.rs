@@ -28,6 +28,9 @@ use crate::stream::Stream;
 use crate::timer::after;
 use crate::websocket::WebSocket;
 
+#[cfg(feature = "http2")]
+mod http2;
+
 /// Connections past the limit that are told so at one time; further ones are just dropped.
 const MAX_REFUSALS: usize = 64;
 
@@ -81,6 +84,8 @@ pub struct Server {
     grace: Duration,
     goodbye: (CloseCode, String),
     check: Option<Arc<Check>>,
+    #[cfg(feature = "http2")]
+    http2: Option<crate::http2::Settings>,
     #[cfg(feature = "tls")]
     tls: Option<crate::tls::TlsAcceptor>,
 }
@@ -94,6 +99,8 @@ impl Default for Server {
             grace: Duration::from_secs(10),
             goodbye: (CloseCode::GOING_AWAY, String::new()),
             check: None,
+            #[cfg(feature = "http2")]
+            http2: None,
             #[cfg(feature = "tls")]
             tls: None,
         }
@@ -111,7 +118,7 @@ impl Server {
     /// How many connections may be open at once, handshakes included. Default: 10,000.
     ///
     /// Those past it are answered `503` with `Retry-After` before anything of theirs is read; on a TLS port they are
-    /// closed.
+    /// closed. Over HTTP/2 each WebSocket counts.
     #[must_use]
     pub const fn max_connections(mut self, count: usize) -> Self {
         self.max_connections = count;
@@ -183,6 +190,9 @@ impl Server {
         F: Future<Output = Result<(), E>> + Send + 'static,
         E: std::fmt::Display + Send + 'static,
     {
+        #[cfg(all(feature = "http2", feature = "tls"))]
+        let server = Arc::new(self.with_alpn());
+        #[cfg(not(all(feature = "http2", feature = "tls")))]
         let server = Arc::new(self);
         let guests = Guests::new(server.max_connections);
         // If this future is dropped, nobody is left who could tell them to end.
@@ -205,6 +215,7 @@ impl Server {
                     },
                     guest,
                     listens: false,
+                    told: false,
                 });
             } else if refusals.len() < MAX_REFUSALS {
                 refusals.spawn(Arc::clone(&server).turn_away(stream));
@@ -229,7 +240,12 @@ impl Server {
         if self.tls.is_some() {
             return;
         }
-        let mut response = Response::new("too many connections are open; come back later\n");
+        let _ = refuse(&mut stream, self.too_many(), after(Duration::from_secs(2))).await;
+    }
+
+    /// The answer to what is past the limit.
+    fn too_many(&self) -> Response<String> {
+        let mut response = Response::new("too many connections are open; come back later\n".into());
         *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
         let headers = response.headers_mut();
         headers.insert(
@@ -237,25 +253,18 @@ impl Server {
             HeaderValue::from_static("text/plain; charset=utf-8"),
         );
         headers.insert(RETRY_AFTER, HeaderValue::from(self.retry_after.as_secs()));
-        let _ = refuse(&mut stream, response, after(Duration::from_secs(2))).await;
+        response
     }
 
-    /// From a stream to a WebSocket; `None` if there is none to be had.
-    async fn open(self: Arc<Self>, stream: Stream) -> Option<(WebSocket, Request<()>)> {
-        match self.try_open(stream).await {
-            Ok(Some(opened)) => Some(opened),
-            Ok(None) => {
-                tracing::debug!("a request was refused");
-                None
-            }
-            Err(error) => {
-                tracing::debug!(%error, "an opening handshake failed");
-                None
-            }
-        }
+    /// From a stream to a WebSocket, if one is to be had.
+    async fn open(self: Arc<Self>, stream: Stream) -> Opened {
+        self.try_open(stream).await.unwrap_or_else(|error| {
+            tracing::debug!(%error, "an opening handshake failed");
+            Opened::Nothing
+        })
     }
 
-    async fn try_open(&self, stream: Stream) -> Result<Option<(WebSocket, Request<()>)>, Error> {
+    async fn try_open(self: Arc<Self>, stream: Stream) -> Result<Opened, Error> {
         let deadline = self.acceptor.deadline();
         #[cfg(feature = "tls")]
         let stream = match &self.tls {
@@ -265,14 +274,23 @@ impl Server {
             }
             None => stream,
         };
-        let opening = self.acceptor.read_until(deadline, stream).await?;
+        #[cfg(feature = "http2")]
+        let (stream, first) = match http2::version(&self, stream, deadline).await? {
+            http2::Version::Http1(stream, first) => (stream, first),
+            http2::Version::Http2(multiplexed) => return Ok(Opened::Http2(multiplexed)),
+        };
+        #[cfg(not(feature = "http2"))]
+        let first = bytes::Bytes::new();
+        let opening = self.acceptor.read_until(deadline, stream, &first).await?;
         if let Some(check) = &self.check
             && let Some(refusal) = check(opening.request())
         {
             opening.reject(refusal).await?;
-            return Ok(None);
+            tracing::debug!("a request was refused");
+            return Ok(Opened::Nothing);
         }
-        opening.accept_with_request().await.map(Some)
+        let (ws, request) = opening.accept_with_request().await?;
+        Ok(Opened::WebSocket(ws, request))
     }
 }
 
@@ -306,24 +324,36 @@ pin_project! {
         phase: Phase<H, F>,
         guest: Guest,
         listens: bool,
+        told: bool,
     }
 }
 
 pin_project! {
     #[project = At]
     enum Phase<H, F> {
+        // Or all of a connection of HTTP/2, whose streams have tasks of their own.
         Opening { opening: Pin<Box<dyn Future<Output = Opened> + Send>>, handler: H },
-        Handling { #[pin] handled: Handled<F>, told: bool },
+        Handling { #[pin] handled: Handled<F> },
     }
 }
 
-type Opened = Option<(WebSocket, Request<()>)>;
+/// What came of a client's connection.
+#[cfg_attr(
+    not(feature = "http2"),
+    expect(clippy::large_enum_variant, reason = "it is an Option then")
+)]
+enum Opened {
+    WebSocket(WebSocket, Request<()>),
+    Nothing,
+    #[cfg(feature = "http2")]
+    Http2(http2::Multiplexed),
+}
 
 impl<H, F, E> Future for Serving<H, F>
 where
-    H: Fn(WebSocket, Request<()>) -> F,
-    F: Future<Output = Result<(), E>>,
-    E: std::fmt::Display,
+    H: Fn(WebSocket, Request<()>) -> F + Clone + Send + 'static,
+    F: Future<Output = Result<(), E>> + Send + 'static,
+    E: std::fmt::Display + Send + 'static,
 {
     type Output = ();
 
@@ -340,28 +370,42 @@ where
             }
             match this.phase.as_mut().project() {
                 At::Opening { opening, handler } => {
-                    let Some((ws, request)) = ready!(opening.as_mut().poll(cx)) else {
-                        return Poll::Ready(());
+                    let phase = match ready!(opening.as_mut().poll(cx)) {
+                        Opened::WebSocket(ws, request) => Phase::handling(ws, request, handler),
+                        Opened::Nothing => return Poll::Ready(()),
+                        #[cfg(feature = "http2")]
+                        Opened::Http2(multiplexed) => {
+                            *opening = multiplexed.serve(this.guest.all(), handler.clone());
+                            continue;
+                        }
                     };
-                    let shared = Arc::clone(ws.shared());
-                    let handled = Handled::new(shared, handler(ws, request));
-                    this.phase.set(Phase::Handling {
-                        handled,
-                        told: false,
-                    });
+                    this.phase.set(phase);
                 }
-                At::Handling { handled, told } => {
+                At::Handling { handled } => {
                     if let Some((code, reason)) = this.guest.goodbye()
                         && let Some(connection) = handled.connection()
-                        && !*told
+                        && !*this.told
                     {
-                        *told = true;
+                        *this.told = true;
                         connection.say_goodbye(code, reason);
                         connection.flush_now();
                     }
                     return handled.poll(cx);
                 }
             }
+        }
+    }
+}
+
+impl<H, F, E> Phase<H, F>
+where
+    H: Fn(WebSocket, Request<()>) -> F,
+    F: Future<Output = Result<(), E>>,
+{
+    fn handling(ws: WebSocket, request: Request<()>, handler: &H) -> Self {
+        let shared = Arc::clone(ws.shared());
+        Self::Handling {
+            handled: Handled::new(shared, handler(ws, request)),
         }
     }
 }

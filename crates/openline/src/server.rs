@@ -104,28 +104,26 @@ impl Acceptor {
     /// [`Error::Head`] if it is not HTTP/1.1 or too long, in which case the client was told so by HTTP;
     /// [`Timeout::Handshake`] if it does not come in time.
     pub async fn read(&self, stream: impl Into<Stream>) -> Result<Opening, Error> {
-        self.read_until(self.deadline(), stream.into()).await
+        self.read_until(self.deadline(), stream.into(), &[]).await
     }
 
-    /// [`read`](Self::read), by a deadline that may have begun earlier.
+    /// [`read`](Self::read), by a deadline that may have begun earlier, and with what was read before.
     pub(crate) async fn read_until(
         &self,
         deadline: Instant,
         mut stream: Stream,
+        first: &[u8],
     ) -> Result<Opening, Error> {
         let mut reader = HeadReader::new(&self.config, now());
         let read = async {
+            let mut whole = !first.is_empty() && reader.handle_input(first)?;
             let mut bytes = vec![0; 4096];
-            loop {
+            while !whole {
                 let count = stream.read(&mut bytes).await?;
                 if count == 0 {
                     break;
                 }
-                match reader.handle_input(&bytes[..count]) {
-                    Ok(false) => {}
-                    Ok(true) => break,
-                    Err(error) => return Err(error.into()),
-                }
+                whole = reader.handle_input(&bytes[..count])?;
             }
             Ok::<_, Error>(reader.into_request()?)
         };
@@ -219,9 +217,15 @@ pub(crate) async fn refuse(
     parts
         .headers
         .insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
-    parts
+    let close = HeaderValue::from_static("close");
+    if !parts
         .headers
-        .append(CONNECTION, HeaderValue::from_static("close"));
+        .get_all(CONNECTION)
+        .iter()
+        .any(|field| field == close)
+    {
+        parts.headers.append(CONNECTION, close);
+    }
     let mut bytes = Vec::new();
     handshake::write_response(&Response::from_parts(parts, ()), &mut bytes);
     bytes.extend_from_slice(body);

@@ -133,8 +133,11 @@ fn tls_error(error: impl Into<BoxError>) -> Error {
     Error::Tls(error.into())
 }
 
-/// The one protocol that is spoken behind TLS, by its ALPN name.
+/// The protocol that is spoken behind TLS, by its ALPN name.
 const HTTP_1: &[u8] = b"http/1.1";
+
+#[cfg(feature = "http2")]
+const HTTP_2: &[u8] = b"h2";
 
 /// The same configuration, offering no other protocol: a server that picks another would not be understood.
 pub(crate) fn http_1(mut config: Arc<ClientConfig>) -> Arc<ClientConfig> {
@@ -156,14 +159,47 @@ pub(crate) async fn connect(
         Some(config) => config,
         None => platform_config()?,
     };
+    Ok(Stream::new(secure(stream, host, config).await?))
+}
+
+/// The same, and agrees on HTTP/2; `None` if the server speaks another version, or does not say.
+#[cfg(feature = "http2")]
+pub(crate) async fn connect_http2(
+    stream: Stream,
+    host: &str,
+    config: Option<Arc<ClientConfig>>,
+) -> Result<Option<Stream>, BoxError> {
+    let mut config = match config {
+        Some(config) => config,
+        None => platform_config()?,
+    };
+    // A server that knows only the other one then says so, instead of ending the connection.
+    Arc::make_mut(&mut config).alpn_protocols = vec![HTTP_2.to_vec(), HTTP_1.to_vec()];
+    let stream = secure(stream, host, config).await?;
+    let agreed = stream.get_ref().1.alpn_protocol() == Some(HTTP_2);
+    Ok(agreed.then(|| Stream::new(stream)))
+}
+
+/// The same server, agreeing on HTTP/2 where the client knows it.
+#[cfg(feature = "http2")]
+pub(crate) fn serving_http2(acceptor: &TlsAcceptor) -> TlsAcceptor {
+    let mut config = Arc::clone(acceptor.config());
+    Arc::make_mut(&mut config).alpn_protocols = vec![HTTP_2.to_vec(), HTTP_1.to_vec()];
+    config.into()
+}
+
+async fn secure(
+    stream: Stream,
+    host: &str,
+    config: Arc<ClientConfig>,
+) -> Result<tokio_rustls::client::TlsStream<Stream>, BoxError> {
     // An IPv6 address stands in brackets in a URL, and without them in a certificate.
     let name = host
         .trim_start_matches('[')
         .trim_end_matches(']')
         .to_owned();
     let name = ServerName::try_from(name)?;
-    let stream = TlsConnector::from(config).connect(name, stream).await?;
-    Ok(Stream::new(stream))
+    Ok(TlsConnector::from(config).connect(name, stream).await?)
 }
 
 /// Trusts what the platform trusts. Read once: on Linux that takes a hundred files, and sessions can be resumed.

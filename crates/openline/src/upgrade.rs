@@ -1,19 +1,23 @@
 //! WebSockets out of HTTP connections that hyper serves, and axum with it.
 
+use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use http::{Request, Response};
+use http::{Request, Response, Version};
+use hyper::ext::Protocol;
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use hyper_util::server::conn::auto;
 use openline_proto::handshake::deflate::Agreed;
-use openline_proto::handshake::{self, Rejection, ServerOptions};
+use openline_proto::handshake::{self, Accepted, Rejection, ServerOptions};
 use openline_proto::{Config, Connection};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 use crate::error::Error;
+use crate::gather::gather;
 use crate::server::Acceptor;
 use crate::stream::Stream;
 use crate::timer::now;
@@ -21,8 +25,9 @@ use crate::websocket::WebSocket;
 
 /// Answers a request that asks for a WebSocket: return the response, and await the [`Upgrade`] in a task of its own.
 ///
-/// It works with hyper's requests and with axum's, whatever their body. Serve the connection with upgrades
-/// (`serve_connection(…).with_upgrades()`; axum does so).
+/// It works with hyper's requests and with axum's, whatever their body, over HTTP/1.1 and over HTTP/2. Serve HTTP/1.1
+/// connections with upgrades (`serve_connection(…).with_upgrades()`), and have HTTP/2 announce extended CONNECT
+/// (`enable_connect_protocol()`), as axum does; the route must take the method `CONNECT` too (axum's `any` does).
 ///
 /// ```
 /// use axum::body::Body;
@@ -49,8 +54,18 @@ use crate::websocket::WebSocket;
 ///
 /// [`Acceptor::upgrade`] does the same with a configuration of your own, compression included.
 ///
+/// # Connections of HTTP/2
+///
+/// They are hyper's, and so is what they need: have Nagle's algorithm off (`TcpStream::set_nodelay`; for `axum::serve`,
+/// `ListenerExt::tap_io`), since it would hold small messages back.
+///
+/// hyper gives one connection a window of 1 MiB, and each stream of it too: one WebSocket that is not read then holds up
+/// all others beside it. Have `initial_connection_window_size` be `max_concurrent_streams` times
+/// `initial_stream_window_size`, as the example `http2` does: 64 KiB each are enough for most programs.
+///
 /// # Errors
-/// The request opens no WebSocket: answer with [`Rejection::response`].
+/// The request opens no WebSocket, or no connection comes with it ([`Rejection::NoUpgrade`]): answer with
+/// [`Rejection::response`].
 pub fn upgrade<B>(
     request: &mut Request<B>,
     options: &ServerOptions,
@@ -62,7 +77,7 @@ impl Acceptor {
     /// Answers a request that hyper or axum serves, as [`upgrade`] does.
     ///
     /// # Errors
-    /// The request opens no WebSocket: answer with [`Rejection::response`].
+    /// As [`upgrade`].
     pub fn upgrade<B>(
         &self,
         request: &mut Request<B>,
@@ -76,15 +91,36 @@ fn answer<B>(
     options: &ServerOptions,
     config: Arc<Config>,
 ) -> Result<(Response<()>, Upgrade), Rejection> {
-    let accepted = handshake::accept(request, options)?;
+    let accepted = judge(request, options)?;
+    if request.extensions().get::<OnUpgrade>().is_none() {
+        tracing::warn!(
+            "a WebSocket can't be opened: nobody put hyper's OnUpgrade into the request, or it was taken out"
+        );
+        return Err(Rejection::NoUpgrade);
+    }
     let upgrade = Upgrade {
-        http: hyper::upgrade::on(request),
+        http: hyper::upgrade::on(&mut *request),
         subprotocol: accepted.subprotocol,
         deflate: accepted.deflate,
         config,
-        regain: regain_tcp,
+        regain: match request.version() {
+            Version::HTTP_2 => regain_h2,
+            _ => regain_tcp,
+        },
     };
     Ok((accepted.response, upgrade))
+}
+
+/// Judges a request by its version of HTTP.
+pub(crate) fn judge<B>(
+    request: &Request<B>,
+    options: &ServerOptions,
+) -> Result<Accepted, Rejection> {
+    if request.version() < Version::HTTP_2 {
+        return handshake::accept(request, options);
+    }
+    let protocol = request.extensions().get::<Protocol>();
+    handshake::accept_connect(request, protocol.map(Protocol::as_str), options)
 }
 
 /// Takes the transport out from under hyper: the transport, and what hyper had read of it already.
@@ -148,5 +184,56 @@ fn regain_tcp(upgraded: Upgraded) -> (Stream, bytes::Bytes) {
     match auto::upgrade::downcast::<TokioIo<TcpStream>>(upgraded) {
         Ok(parts) => (parts.io.into_inner().into(), parts.read_buf),
         Err(upgraded) => (Stream::new(TokioIo::new(upgraded)), bytes::Bytes::new()),
+    }
+}
+
+/// A stream of HTTP/2 is hyper's own.
+fn regain_h2(upgraded: Upgraded) -> (Stream, bytes::Bytes) {
+    let stream = Gathered(TokioIo::new(upgraded));
+    (Stream::new(stream), bytes::Bytes::new())
+}
+
+/// hyper makes one copy and one DATA frame of each slice, however large or small it is.
+struct Gathered(TokioIo<Upgraded>);
+
+impl AsyncRead for Gathered {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Gathered {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.poll_write_vectored(cx, &[IoSlice::new(buf)])
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        // There is nothing to flush but the one piece before, so this tells whether there is room.
+        ready!(Pin::new(&mut self.0).poll_flush(cx))?;
+        Pin::new(&mut self.0).poll_write(cx, &gather(bufs))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
     }
 }

@@ -43,7 +43,6 @@ pub struct WebSocket {
     // Dropped before the receiver, to which it would leave what is queued.
     sender: Sender,
     receiver: Receiver,
-    subprotocol: Option<Box<str>>,
 }
 
 /// Bytes of a connection since its opening handshake, frame headers included.
@@ -118,10 +117,15 @@ impl WebSocket {
         let shared = Shared::new(write, outbound, span);
         Self {
             receiver: Receiver {
-                receive: Box::new(Receive::new(Arc::clone(&shared), read, inbound, early)),
+                receive: Box::new(Receive::new(
+                    Arc::clone(&shared),
+                    read,
+                    inbound,
+                    early,
+                    subprotocol.map(Into::into),
+                )),
             },
             sender: Sender::new(shared),
-            subprotocol: subprotocol.map(Into::into),
         }
     }
 
@@ -131,7 +135,7 @@ impl WebSocket {
 
     /// The subprotocol that the server chose.
     pub fn subprotocol(&self) -> Option<&str> {
-        self.subprotocol.as_deref()
+        self.receiver.receive.subprotocol()
     }
 
     /// Receives the next message. `None` means that the peer closed, or answered the close; [`closed`](Self::closed) tells

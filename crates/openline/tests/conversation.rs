@@ -1,5 +1,7 @@
 //! Both ends of the library over real sockets: messages, halves, the close, and what goes wrong.
 
+mod common;
+
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
@@ -210,7 +212,7 @@ async fn a_message_over_the_limit_is_told_to_both() {
 }
 
 #[tokio::test]
-async fn a_slow_reader_bounds_the_queue_and_send_waits() {
+async fn attack_03_a_slow_reader_bounds_the_queue_and_send_waits() {
     let (mut client, mut server) =
         pair(Config::default(), Config::default().max_outbox(50_000)).await;
     // Nobody reads: feeding must end with a refusal, soon.
@@ -241,7 +243,7 @@ async fn a_slow_reader_bounds_the_queue_and_send_waits() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_peer_that_never_reads_is_given_up() {
+async fn attack_30_a_peer_that_never_reads_is_given_up() {
     let (here, there) = tokio::io::duplex(1000);
     let mut ws = WebSocket::server(here, Config::default().into());
     let error = ws.send(vec![0; 100_000]).await.unwrap_err();
@@ -250,7 +252,7 @@ async fn a_peer_that_never_reads_is_given_up() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_silent_peer_is_pinged_and_then_given_up() {
+async fn attack_30_a_silent_peer_is_pinged_and_then_given_up() {
     let (here, mut there) = tokio::io::duplex(1000);
     let mut ws = WebSocket::server(here, Config::default().into());
     let began = tokio::time::Instant::now();
@@ -273,7 +275,7 @@ async fn a_silent_peer_is_pinged_and_then_given_up() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_close_that_is_not_answered_ends_by_its_deadline() {
+async fn attack_30_a_close_that_is_not_answered_ends_by_its_deadline() {
     let (here, _there) = tokio::io::duplex(1000);
     let mut ws = WebSocket::client(here, Config::default().into());
     let began = tokio::time::Instant::now();
@@ -321,9 +323,7 @@ async fn early_frames_behind_the_request_are_not_lost() {
     let mut stream = TcpStream::connect(listener.local_addr().unwrap())
         .await
         .unwrap();
-    let mut bytes = b"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\
-        Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-        .to_vec();
+    let mut bytes = common::REQUEST.as_bytes().to_vec();
     let frame = b"\x81\x85\x37\xfa\x21\x3d\x7f\x9f\x4d\x51\x58";
     bytes.extend_from_slice(frame);
     bytes.extend_from_slice(&frame[..7]);

@@ -1,14 +1,17 @@
 //! WebSockets out of hyper's and axum's connections.
 
+mod common;
+
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{FromRequestParts, Request};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
+use common::{REQUEST, once, read_head};
 use openline::axum::WebSocketUpgrade;
 use openline::{Acceptor, Client, Config, Deflate, Error, HandshakeError, ServerOptions};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 
 async fn echo(mut request: Request) -> Response {
     let options = ServerOptions::default().subprotocol("chat");
@@ -103,7 +106,7 @@ async fn both_ways_into_axum_compress_if_the_configuration_says_so() {
 }
 
 #[tokio::test]
-async fn a_foreign_page_is_refused_with_a_reason() {
+async fn attack_23_a_foreign_page_is_refused_with_a_reason_server() {
     let client = Client::new(&serve().await).unwrap();
     let client = client.header(
         http::header::ORIGIN,
@@ -142,7 +145,7 @@ async fn the_extractor_serves_good_requests_and_refuses_others() {
         .unwrap()
         .strip_suffix("/extracted")
         .unwrap();
-    let mut plain = tokio::net::TcpStream::connect(address).await.unwrap();
+    let mut plain = TcpStream::connect(address).await.unwrap();
     plain
         .write_all(b"GET /extracted HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
         .await
@@ -172,4 +175,96 @@ async fn a_server_that_cannot_upgrade_does_not_answer_as_if_it_could() {
     assert_eq!(response.status(), 500);
     let body = axum::body::to_bytes(response.into_body(), 1000).await;
     assert!(String::from_utf8_lossy(&body.unwrap()).contains("upgrade"));
+}
+
+/// A raw connection to a path, on which this was sent.
+async fn sent(url: &str, bytes: &[u8]) -> TcpStream {
+    let address = url
+        .strip_prefix("ws://")
+        .unwrap()
+        .strip_suffix('/')
+        .unwrap();
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(bytes).await.unwrap();
+    stream
+}
+
+#[tokio::test]
+async fn attack_23_foreign_pages_are_refused_by_the_extractor_too_server() {
+    let url = serve().await;
+    for path in ["/", "/extracted"] {
+        for origin in ["https://evil.example", "null", "http://x:81"] {
+            let request = REQUEST
+                .replace("/chat", path)
+                .replace("\r\n\r\n", &format!("\r\nOrigin: {origin}\r\n\r\n"));
+            let mut stream = sent(&url, request.as_bytes()).await;
+            let answer = read_head(&mut stream).await;
+            assert!(answer.starts_with("HTTP/1.1 403 "), "{path}: {answer}");
+        }
+    }
+}
+
+/// A proxy that does not look at the answer takes the connection for a tunnel; what comes then must not be a request.
+#[tokio::test]
+async fn attack_24_what_follows_a_refused_upgrade_is_no_request_server() {
+    let url = serve().await;
+    for path in ["/", "/extracted"] {
+        let good = REQUEST.replace("/chat", path);
+        for wrong in [
+            good.replace("Version: 13", "Version: 1337"),
+            good.replace("dGhlIHNhbXBsZSBub25jZQ==", "short"),
+            good.replace("\r\n\r\n", "\r\nOrigin: https://evil.example\r\n\r\n"),
+            good.replace("\r\n\r\n", "\r\nTransfer-Encoding: chunked\r\n\r\n") + "0\r\n\r\n",
+        ] {
+            let mut stream = sent(&url, (wrong + &good).as_bytes()).await;
+            let mut said = String::new();
+            stream.read_to_string(&mut said).await.unwrap();
+            let answers = said.lines().filter(|line| line.starts_with("HTTP/1.1 "));
+            assert_eq!(answers.count(), 1, "{said}");
+            assert!(!said.starts_with("HTTP/1.1 101"), "{said}");
+        }
+    }
+}
+
+/// An upgrade that is awaited in a `select!`, dropped or not, loses nothing; one that is given up ends its connection.
+#[tokio::test]
+async fn attack_29_an_upgrade_is_waited_for_again_or_given_up_server() {
+    let (give, mut given) = tokio::sync::mpsc::unbounded_channel();
+    let app = Router::new().route(
+        "/{what}",
+        any(async move |mut request: Request| {
+            let (response, mut upgrade) =
+                openline::upgrade(&mut request, &ServerOptions::default()).unwrap();
+            // Nothing is there before the answer has been sent.
+            assert!(once(&mut upgrade).await.is_none());
+            give.send(upgrade).unwrap();
+            response.map(|()| Body::empty())
+        }),
+    );
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("ws://{}/", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, app).await });
+    let hello = b"\x81\x85\0\0\0\0hello";
+
+    let mut peer = sent(&url, &[REQUEST.as_bytes(), hello].concat()).await;
+    let mut upgrade = given.recv().await.unwrap();
+    let mut ws = loop {
+        if let Some(ws) = once(&mut upgrade).await {
+            break ws.unwrap();
+        }
+    };
+    assert!(read_head(&mut peer).await.starts_with("HTTP/1.1 101 "));
+    assert_eq!(ws.next().await.unwrap().unwrap().as_text(), Some("hello"));
+
+    for waits in [0, 1] {
+        let mut peer = sent(&url, REQUEST.as_bytes()).await;
+        let mut upgrade = given.recv().await.unwrap();
+        if waits == 1 {
+            let _ = once(&mut upgrade).await;
+        }
+        drop(upgrade);
+        let mut said = Vec::new();
+        peer.read_to_end(&mut said).await.unwrap();
+        assert!(said.starts_with(b"HTTP/1.1 101 "));
+    }
 }

@@ -1,5 +1,7 @@
 //! The whole server: admission, checks, and a graceful end.
 
+mod common;
+
 use openline::{Acceptor, Client, CloseCode, Config, Error, Message, Server, Stream, WebSocket};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
@@ -116,8 +118,7 @@ async fn http_1_0_opens_nothing() {
     let (url, _stop, _running) = start(Server::default()).await;
     let address = url.trim_start_matches("ws://").trim_end_matches('/');
     let mut stream = TcpStream::connect(address).await.unwrap();
-    let request = "GET / HTTP/1.0\r\nHost: x\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\
-        Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    let request = common::REQUEST.replace("HTTP/1.1", "HTTP/1.0");
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut answer = [0; 12];
     stream.read_exact(&mut answer).await.unwrap();
@@ -126,7 +127,7 @@ async fn http_1_0_opens_nothing() {
 
 #[cfg(feature = "tls")]
 #[tokio::test(start_paused = true)]
-async fn tls_and_the_request_share_one_deadline() {
+async fn attack_30_tls_and_the_request_share_one_deadline_server() {
     use openline::tls::rustls::pki_types::PrivateKeyDer;
     use openline::tls::{ServerConfig, Setup, TlsAcceptor, rustls::crypto::ring};
     use std::sync::Arc;

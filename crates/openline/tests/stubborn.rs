@@ -1,15 +1,17 @@
 //! Peers and transports that hold everything up: nothing hangs, and nothing is lost that could be told.
 
+mod common;
+
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use common::raw_server;
 use futures_util::{SinkExt, StreamExt};
-use openline::{Client, CloseCode, Config, Error, SendError, Timeout, WebSocket};
+use openline::{CloseCode, Config, Error, SendError, Timeout, WebSocket};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufStream, ReadBuf, duplex};
-use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, sleep, timeout};
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -168,7 +170,7 @@ impl AsyncWrite for Flood {
 }
 
 #[tokio::test]
-async fn a_peer_that_never_stops_talking_cannot_put_off_the_close() {
+async fn attack_30_a_peer_that_never_stops_talking_cannot_put_off_the_close() {
     // An empty message, a ping, a pong: each as fast as it can be read.
     for frame in [
         b"\x82\x80\x00\x00\x00\x00",
@@ -183,7 +185,7 @@ async fn a_peer_that_never_stops_talking_cannot_put_off_the_close() {
 }
 
 #[tokio::test]
-async fn a_flood_of_control_frames_leaves_the_thread_to_others() {
+async fn attack_27_a_flood_of_control_frames_leaves_the_thread_to_others() {
     let mut ws = WebSocket::server(
         Flood {
             frame: b"\x8a\x80\x00\x00\x00\x00",
@@ -195,42 +197,9 @@ async fn a_flood_of_control_frames_leaves_the_thread_to_others() {
     assert!(polled, "the poll came back");
 }
 
-/// A raw server's end of a TCP connection, and the client's.
-async fn raw() -> (TcpStream, WebSocket) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("ws://{}/", listener.local_addr().unwrap());
-    let accept = async {
-        let (mut stream, _) = listener.accept().await.unwrap();
-        let mut head = Vec::new();
-        while !head.ends_with(b"\r\n\r\n") {
-            head.push(stream.read_u8().await.unwrap());
-        }
-        let head = String::from_utf8(head).unwrap();
-        let key = head
-            .lines()
-            .find_map(|l| l.strip_prefix("sec-websocket-key: "))
-            .unwrap();
-        let request = http::Request::get("/")
-            .header("host", "x")
-            .header("upgrade", "websocket");
-        let request = request
-            .header("connection", "upgrade")
-            .header("sec-websocket-version", "13");
-        let request = request.header("sec-websocket-key", key).body(()).unwrap();
-        let accepted = openline::proto::handshake::accept(&request, &Default::default()).unwrap();
-        let mut answer = Vec::new();
-        openline::proto::handshake::write_response(&accepted.response, &mut answer);
-        stream.write_all(&answer).await.unwrap();
-        stream
-    };
-    let client = Client::new(&url).unwrap().no_proxy();
-    let (stream, connected) = tokio::join!(accept, client.connect());
-    (stream, connected.unwrap().0)
-}
-
 #[tokio::test]
 async fn what_the_peer_said_before_it_left_is_heard_though_nothing_can_be_sent_any_more() {
-    let (mut server, mut client) = raw().await;
+    let (mut server, mut client) = raw_server().await;
     server
         .write_all(b"\x81\x03bye\x88\x0c\x03\xf0too greedy")
         .await

@@ -27,6 +27,8 @@ pub(crate) struct Assembly {
     payload: Vec<u8>,
     /// A piece of it was told: it goes on in pieces, or what is left of it is discarded.
     told: bool,
+    /// Nobody wants the rest of it.
+    discarded: bool,
     /// What came compressed and is not yet inflated.
     waiting: Waiting,
 }
@@ -291,6 +293,7 @@ impl Assembly {
             started: now,
             payload: Vec::new(),
             told: false,
+            discarded: false,
             waiting: Waiting {
                 bytes: Vec::new(),
                 consumed: 0,
@@ -302,7 +305,15 @@ impl Assembly {
 
     /// Since when it is waited for, if it has to be whole in time. How fast a message in pieces is read is its reader's choice.
     pub(crate) fn started(&self) -> Option<Instant> {
-        (!self.told).then_some(self.started)
+        (!self.told || self.discarded).then_some(self.started)
+    }
+
+    /// If it was told in pieces, the rest of it has to come in time from now on.
+    pub(crate) fn discard(&mut self, now: Instant) {
+        if self.told && !self.discarded {
+            self.discarded = true;
+            self.started = now;
+        }
     }
 
     const fn way(&self, in_pieces: bool) -> Way {
@@ -329,7 +340,11 @@ impl Assembly {
 }
 
 #[inline]
-fn whole_message(kind: Kind, payload: &[u8], in_pieces: bool) -> Result<Event<'_>, ProtocolError> {
+pub(crate) fn whole_message(
+    kind: Kind,
+    payload: &[u8],
+    in_pieces: bool,
+) -> Result<Event<'_>, ProtocolError> {
     let event = match kind {
         Kind::Text => match simdutf8::basic::from_utf8(payload) {
             Ok(text) => Event::Text(Text::Lent(text)),

@@ -105,7 +105,7 @@ impl Connection {
     ///
     /// Which of both to call may change between any two calls. A message that was begun whole goes on in pieces, with what
     /// came before in the first one. Of a message that was begun in pieces, [`handle_input`](Self::handle_input) discards
-    /// what is left. Of a compressed message a piece has up to 16 KiB, however little it came from.
+    /// what is left; call [`discard`](Self::discard) before, so that this has a deadline. Of a compressed message a piece has up to 16 KiB, however little it came from.
     ///
     /// # Errors
     /// As [`handle_input`](Self::handle_input). Of a message that fails, pieces may have been told already.
@@ -116,6 +116,11 @@ impl Connection {
     ) -> Result<Option<Event<'b>>, ProtocolError> {
         let event = self.inbound.handle_input_in_pieces(now, input);
         self.react(now, event)
+    }
+
+    /// See [`Inbound::discard`].
+    pub fn discard(&mut self, now: Instant) {
+        self.inbound.discard(now);
     }
 
     fn react<'b>(

@@ -164,24 +164,39 @@ impl Header {
     /// Appends the header's bytes to `out`, with the shortest form of the length.
     #[inline]
     pub fn encode(&self, out: &mut impl BufMut) {
+        let (bytes, size) = self.to_bytes();
+        out.put_slice(&bytes[..size]);
+    }
+
+    /// The header's bytes, and how many of them there are.
+    #[inline]
+    pub(crate) fn to_bytes(self) -> ([u8; Self::MAX_SIZE], usize) {
+        let mut bytes = [0; Self::MAX_SIZE];
         let mask_bit = if self.mask.is_some() { 0x80 } else { 0 };
         let fin = if self.fin { 0x80 } else { 0 };
         let rsv1 = if self.compressed { 0x40 } else { 0 };
-        out.put_u8(fin | rsv1 | self.opcode as u8);
-        match self.length {
-            short @ 0..=125 => out.put_u8(mask_bit | short as u8),
+        bytes[0] = fin | rsv1 | self.opcode as u8;
+        let mut size = match self.length {
+            short @ 0..=125 => {
+                bytes[1] = mask_bit | short as u8;
+                2
+            }
             medium @ 126..=0xffff => {
-                out.put_u8(mask_bit | 126);
-                out.put_u16(medium as u16);
+                bytes[1] = mask_bit | 126;
+                bytes[2..4].copy_from_slice(&(medium as u16).to_be_bytes());
+                4
             }
             long => {
-                out.put_u8(mask_bit | 127);
-                out.put_u64(long);
+                bytes[1] = mask_bit | 127;
+                bytes[2..10].copy_from_slice(&long.to_be_bytes());
+                10
             }
-        }
+        };
         if let Some(key) = self.mask {
-            out.put_slice(&key);
+            bytes[size..size + 4].copy_from_slice(&key);
+            size += 4;
         }
+        (bytes, size)
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use crate::assembly::Assembly;
+use crate::assembly::{Assembly, whole_message};
 use crate::close::CloseReason;
 use crate::config::Config;
 use crate::deflate::inflate::Decompressor;
@@ -14,7 +14,7 @@ use crate::error::{ProtocolError, Timeout};
 use crate::frame::{Header, MAX_CONTROL, Opcode, Role};
 use crate::handshake::deflate::Agreed;
 use crate::mask::mask;
-use crate::message::{Event, Payload};
+use crate::message::{Event, Kind, Payload};
 use crate::outbound::Outbound;
 use crate::timers::{Due, Timers};
 use crate::trace;
@@ -170,7 +170,10 @@ impl Inbound {
         if !input.is_empty() {
             self.timers.received(now);
         }
-        let event = self.next_event(now, input, in_pieces);
+        let event = match self.lend_small(input, in_pieces) {
+            Some(event) => event.map(Some),
+            None => self.next_event(now, input, in_pieces),
+        };
         match &event {
             Ok(Some(Event::Text(_) | Event::Binary(_) | Event::Piece(_))) => {
                 self.timers.message(now);
@@ -222,6 +225,19 @@ impl Inbound {
         }
     }
 
+    /// Nobody wants what is left of a message that was told in pieces: it has to come to its end within
+    /// [`Config::message_timeout`], and then the next one is told.
+    pub fn discard(&mut self, now: Instant) {
+        if let Some(message) = &mut self.message {
+            message.discard(now);
+        }
+    }
+
+    /// Whether a message was begun that did not end.
+    pub const fn is_mid_message(&self) -> bool {
+        self.message.is_some()
+    }
+
     /// Nothing that comes from now on matters: give back what was kept.
     pub fn stop(&mut self) {
         self.over = true;
@@ -233,6 +249,49 @@ impl Inbound {
 
     fn message_started(&self) -> Option<Instant> {
         self.message.as_ref().and_then(|message| message.started())
+    }
+
+    /// What most frames are, a small message in one piece: for those, half of the way is worth a function. Everything else,
+    /// and everything that is wrong, is left where it is.
+    #[inline]
+    fn lend_small<'b>(
+        &self,
+        input: &mut Input<'b>,
+        in_pieces: bool,
+    ) -> Option<Result<Event<'b>, ProtocolError>> {
+        let [first, second, rest @ ..] = &*input.rest else {
+            return None;
+        };
+        let kind = match first {
+            0x81 => Kind::Text,
+            0x82 => Kind::Binary,
+            _ => return None,
+        };
+        let (length, mask, size) = match self.role {
+            Role::Server => {
+                let key = *rest.first_chunk()?;
+                (second.checked_sub(0x80)?, Some(key), 6)
+            }
+            Role::Client => (*second, None, 2),
+        };
+        let length = usize::from(length);
+        let is_small = length <= MAX_CONTROL && length <= self.config.limits().max_message;
+        let is_whole = size + length <= input.len();
+        let is_next = self.frame.is_none() && self.message.is_none() && self.header.length == 0;
+        if !(is_small && is_whole && is_next) {
+            return None;
+        }
+        let header = Header {
+            fin: true,
+            opcode: kind.opcode(),
+            compressed: false,
+            mask,
+            length: length as u64,
+        };
+        let payload = &mut input.take(size + length)[size..];
+        unmask(payload, mask, 0);
+        trace::received(&header, payload);
+        Some(whole_message(kind, payload, in_pieces))
     }
 
     #[inline]

@@ -386,12 +386,13 @@ impl Outbound {
             mask,
             length: payload.len() as u64,
         };
+        let (head, size) = header.to_bytes();
         self.outbox.push(|out| {
-            out.reserve(Header::MAX_SIZE + payload.len());
-            header.encode(out);
-            let start = out.len();
+            out.reserve(size + payload.len());
+            out.extend_from_slice(&head[..size]);
             out.extend_from_slice(payload);
             if let Some(key) = mask {
+                let start = out.len() - payload.len();
                 crate::mask::mask(&mut out[start..], key, 0);
             }
         });

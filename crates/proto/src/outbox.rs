@@ -10,6 +10,9 @@ use bytes::Bytes;
 const KEPT: usize = 4;
 const MAX_KEPT: usize = 64 * 1024;
 
+/// How many bytes that were sent stay in front of what waits, at least, before that is moved over them.
+const COMPACT: usize = 4096;
+
 thread_local! {
     #[expect(clippy::vec_box, reason = "a connection keeps the box, not what is in it")]
     static POOL: RefCell<Vec<Box<Queue>>> = const { RefCell::new(Vec::new()) };
@@ -174,7 +177,7 @@ impl Queue {
             }
         }
         // A queue that is never empty must not keep all that ever went through it.
-        if self.start >= MAX_KEPT.max(self.own.len() / 2) {
+        if self.start >= COMPACT.max(self.own.len() / 2) {
             self.own.drain(..self.start);
             for (place, _) in &mut self.shared {
                 *place -= self.start;

@@ -135,25 +135,6 @@ fn server_wants_get_http_1_1_and_one_host() {
 }
 
 #[test]
-fn server_rejects_a_body_which_could_smuggle_a_second_request() {
-    assert_eq!(
-        rejected(&with(&[("content-length", Some("5"))])),
-        Rejection::Body
-    );
-    assert_eq!(
-        rejected(&with(&[("transfer-encoding", Some("chunked"))])),
-        Rejection::Body
-    );
-    assert!(
-        accept(
-            &with(&[("content-length", Some("0"))]),
-            &ServerOptions::default()
-        )
-        .is_ok()
-    );
-}
-
-#[test]
 fn server_picks_the_subprotocol_that_it_prefers() {
     let options = ServerOptions::default().subprotocol("v2").subprotocol("v1");
     let chosen =

@@ -2,8 +2,6 @@
 
 mod pair;
 
-use std::time::Instant;
-
 use openline_proto::handshake::{self, ClientOptions, Key, ServerOptions};
 use openline_proto::{
     CloseCode, Config, Connection, Deflate, Event, Input, Kind, Message, ProtocolError, SendError,
@@ -32,7 +30,7 @@ impl Heard {
         let mut bytes = bytes.to_vec();
         let mut input = Input::new(&mut bytes);
         let mut others = Vec::new();
-        while let Some(event) = connection.handle_input_in_pieces(Instant::now(), &mut input)? {
+        while let Some(event) = connection.handle_input_in_pieces(pair::start(), &mut input)? {
             match event {
                 Event::Piece(piece) => {
                     assert_eq!(piece.first, self.pieces == 0);
@@ -123,7 +121,7 @@ fn limits_of_whole_messages_do_not_count_and_no_memory_is_kept() {
             let mut bytes = further.clone();
             let mut input = Input::new(&mut bytes);
             while let Some(event) = server
-                .handle_input_in_pieces(Instant::now(), &mut input)
+                .handle_input_in_pieces(pair::start(), &mut input)
                 .unwrap()
             {
                 let Event::Piece(piece) = event else {
@@ -160,7 +158,7 @@ fn a_gigabyte_out_of_a_megabyte_is_told_in_pieces_of_16_kib() {
             let mut input = Input::new(&mut bytes);
             let server = &mut pair.server.connection;
             while let Some(event) = server
-                .handle_input_in_pieces(Instant::now(), &mut input)
+                .handle_input_in_pieces(pair::start(), &mut input)
                 .unwrap()
             {
                 let Event::Piece(piece) = event else {
@@ -304,7 +302,7 @@ fn ends(config: &Config) -> (Connection, Connection) {
     let request = handshake::request(&uri, key, &client).unwrap();
     let accepted = handshake::accept(&request, &ServerOptions::default().deflate(policy)).unwrap();
     let established = handshake::verify(&accepted.response, key, &client).unwrap();
-    let (config, now) = (std::sync::Arc::new(config.clone()), Instant::now());
+    let (config, now) = (std::sync::Arc::new(config.clone()), pair::start());
     let mask = || [1, 2, 3, 4];
     (
         Connection::client(config.clone(), mask, now).with_deflate(established.deflate),
@@ -346,7 +344,7 @@ proptest! {
             let mut piece = piece.to_vec();
             let mut input = Input::new(&mut piece);
             loop {
-                let now = Instant::now();
+                let now = pair::start();
                 let event = match in_pieces[got.len() % in_pieces.len()] {
                     true => server.handle_input_in_pieces(now, &mut input),
                     false => server.handle_input(now, &mut input),

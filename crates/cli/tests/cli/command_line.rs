@@ -153,7 +153,7 @@ fn each_host_is_named() {
 }
 
 #[test]
-fn a_wrong_number_is_told_which_are_right() {
+fn attack_14_a_wrong_number_is_told_which_are_right() {
     let wrong: [(&[&str], &str); 3] = [
         (&["listen", "a", "--count", "0"], "a whole number from 1 on"),
         (&["demo", "--speed", "abc"], "from 1 to 86400"),

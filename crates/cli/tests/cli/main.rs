@@ -1,5 +1,6 @@
 //! Runs the real `openline` binary, as a user would.
 
+mod attacks;
 mod command_line;
 mod publish_and_listen;
 mod scripted;

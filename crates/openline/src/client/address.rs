@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn attack_12_line_breaks_and_other_repairs_of_a_browser_are_refused() {
+    fn attack_12_line_breaks_and_other_repairs_of_a_browser_are_refused_client() {
         for text in [
             "",
             "h",

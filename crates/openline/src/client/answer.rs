@@ -15,7 +15,7 @@ use crate::stream::Stream;
 use crate::timer::now;
 
 /// Of a refusal's body, what is kept to be shown.
-const MAX_BODY: usize = 64 * 1024;
+pub(super) const MAX_BODY: usize = 64 * 1024;
 
 /// Reads a head of at most [`Config::max_head`]; the caller has the deadline.
 pub(crate) async fn read_head<E>(
@@ -31,13 +31,17 @@ where
         let count = stream.read(&mut bytes).await?;
         if count == 0 || reader.handle_input(&bytes[..count])? {
             let (mut response, early) = reader.into_response()?;
-            for (name, value) in response.headers_mut() {
-                // Both may carry a token, and errors show their responses by `Debug`.
-                if name == SET_COOKIE || name == LOCATION {
-                    value.set_sensitive(true);
-                }
-            }
+            mark_secrets(response.headers_mut());
             return Ok((response, early));
+        }
+    }
+}
+
+/// Both may carry a token, and errors show their responses by `Debug`.
+pub(super) fn mark_secrets(headers: &mut HeaderMap) {
+    for (name, value) in headers {
+        if name == SET_COOKIE || name == LOCATION {
+            value.set_sensitive(true);
         }
     }
 }
@@ -192,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn attack_13_a_body_is_bounded_whatever_it_declares() {
+    fn attack_13_a_body_is_bounded_whatever_it_declares_client() {
         let endless = vec![b'x'; 100_000];
         for length in ["99999999999999999999999999", "100000000", "nonsense"] {
             let response = response(500, &[("content-length", length)]);

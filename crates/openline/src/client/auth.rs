@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn attack_12_no_line_break_gets_into_credentials() {
+    fn attack_12_no_line_break_gets_into_credentials_client() {
         for token in ["", "=", "a\r\nx: y", "a b", "a=b", "ä"] {
             assert_eq!(bearer(token), Err(CredentialsError::Token), "{token:?}");
         }

@@ -85,6 +85,8 @@ impl Error {
             | Self::Timeout(_)
             | Self::Connect { .. }
             | Self::Head(HeadError::Eof) => true,
+            #[cfg(feature = "http2")]
+            Self::Http2(error) => error.is_transient(),
             // The connection broke in the middle of TLS: what TLS itself has to say comes as `InvalidData`.
             Self::Tls(error) => is_broken(error.as_ref()),
             Self::Handshake { response, .. } => {

@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn attack_24_bytes_behind_the_answer_are_not_the_servers() {
+    async fn attack_24_bytes_behind_the_answer_are_not_the_servers_client() {
         let smuggled = answered("HTTP/1.1 200 OK\r\n\r\nHTTP/1.1 101 Switching".into()).await;
         assert!(matches!(smuggled, Err(ProxyError::Early)));
         let other = answered("HTTP/1.1 101 Switching Protocols\r\n\r\n".into()).await;
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn attack_13_a_proxys_endless_answer_is_cut_off() {
+    async fn attack_13_a_proxys_endless_answer_is_cut_off_client() {
         let long = format!("HTTP/1.1 200 OK\r\nx: {}", "x".repeat(20_000));
         let result = answered(long.into()).await;
         assert!(matches!(

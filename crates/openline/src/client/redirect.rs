@@ -42,6 +42,12 @@ pub enum RedirectError {
         /// Where it led to.
         location: String,
     },
+    /// To another origin than that of the HTTP/2 connection, which reaches no other.
+    #[error("the server redirects to `{location}`, which this HTTP/2 connection can't reach")]
+    OtherOrigin {
+        /// Where it led to.
+        location: String,
+    },
     /// To what is neither `ws`, `wss`, `http` nor `https`.
     #[error("the server redirects to `{location}`, which is no WebSocket address")]
     Address {
@@ -124,6 +130,31 @@ impl Redirects {
             }
             other => Err(other),
         }
+    }
+
+    /// The same where only the first one's origin can be reached.
+    #[cfg(feature = "http2")]
+    pub(crate) fn follow_within(
+        &mut self,
+        error: Error,
+        headers: &mut HeaderMap,
+    ) -> Result<Address, Error> {
+        if self.limit > 0
+            && let Error::Redirect { response, .. } = &error
+            && let (Some(here), Some(location)) = (self.visited.last(), location(response))
+            && let Some(there) = here.join(&location)
+            && !here.same_origin(&there)
+        {
+            let location = there.to_string();
+            return match error {
+                Error::Redirect { response, .. } => Err(Error::Redirect {
+                    error: RedirectError::OtherOrigin { location },
+                    response,
+                }),
+                other => Err(other),
+            };
+        }
+        self.follow(error, headers)
     }
 
     fn check(

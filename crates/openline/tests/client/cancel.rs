@@ -1,35 +1,18 @@
 //! `connect` dropped at every wait: no panic, and no connection that stays behind.
 
-use std::future::{Future, poll_fn};
-use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::Poll;
 
 use openline::tls::{ServerConfig, Setup, TlsAcceptor, rustls};
 use openline::{Client, Proxy};
 use tokio::sync::mpsc;
 
+use crate::common::poll_times;
 use crate::servers::{Asked, echo, redirecting, relay_http, relay_socks, serve};
-
-/// Polls a future each time it is woken, so many times at most, and drops it.
-async fn poll_times<T>(future: impl Future<Output = T>, times: usize) -> Option<T> {
-    let mut future = pin!(future);
-    let mut left = times;
-    poll_fn(|cx| match future.as_mut().poll(cx) {
-        Poll::Ready(value) => Poll::Ready(Some(value)),
-        Poll::Pending if left == 1 => Poll::Ready(None),
-        Poll::Pending => {
-            left -= 1;
-            Poll::Pending
-        }
-    })
-    .await
-}
 
 /// Through a proxy, by a redirect, with TLS: all that a connection can wait for.
 #[tokio::test]
-async fn connect_is_dropped_at_every_wait() {
+async fn attack_29_connect_is_dropped_at_every_wait_client() {
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let key = made.signing_key.serialize_der().try_into().unwrap();
     let config =

@@ -63,7 +63,7 @@ fn no_credential_is_ever_shown() {
 }
 
 #[test]
-fn attack_12_no_line_break_gets_into_a_request() {
+fn attack_12_no_line_break_gets_into_a_request_client() {
     assert!(Client::new("ws://h/a\r\nx: y").is_err());
     let plain = client("ws://h/");
     for wrong in [

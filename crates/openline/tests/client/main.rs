@@ -1,5 +1,8 @@
 //! The client on its way to a server, over real sockets on 127.0.0.1.
 
+#[path = "../common/mod.rs"]
+mod common;
+
 #[cfg(feature = "tls")]
 mod cancel;
 mod credentials;

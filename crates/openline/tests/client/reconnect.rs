@@ -291,7 +291,7 @@ async fn closing_ends_it_whatever_the_state() {
 }
 
 #[tokio::test]
-async fn next_is_dropped_at_every_wait() {
+async fn attack_29_next_is_dropped_at_every_wait_client() {
     let acts = [
         Act::Close(1001),
         Act::Drop,

@@ -9,7 +9,7 @@ use crate::servers::{Asked, answering, echo, echo_server, read_head, redirecting
 use crate::{client, echoes, redirect_error};
 
 #[tokio::test]
-async fn redirects_are_followed_only_when_asked() {
+async fn attack_26_redirects_are_followed_only_when_asked_client() {
     let (server, asked) = echo_server().await;
     let (from, _) = redirecting(302, format!("http://user:s3cret@{server}/there?s3cret")).await;
     let url = format!("ws://{from}/");
@@ -31,7 +31,7 @@ async fn redirects_are_followed_only_when_asked() {
 }
 
 #[tokio::test]
-async fn attack_26_credentials_do_not_go_to_another_origin() {
+async fn attack_26_credentials_do_not_go_to_another_origin_client() {
     let (server, asked) = echo_server().await;
     let (from, first) = redirecting(307, format!("ws://{server}/")).await;
     let mut key = HeaderValue::from_static("s3cret");
@@ -105,7 +105,7 @@ async fn within_an_origin_credentials_stay_and_relative_locations_are_resolved()
 }
 
 #[tokio::test]
-async fn circles_chains_and_other_schemes_end() {
+async fn attack_26_circles_chains_and_other_schemes_end_client() {
     let (circle, asked) = redirecting(301, "/").await;
     let result = client(&format!("ws://{circle}/"))
         .redirects(9)

@@ -87,7 +87,7 @@ async fn silent() -> std::net::SocketAddr {
 }
 
 #[tokio::test(start_paused = true)]
-async fn attack_30_the_way_and_the_handshake_have_deadlines_of_their_own() {
+async fn attack_30_the_way_and_the_handshake_have_deadlines_of_their_own_client() {
     let silent = silent().await;
     let config = Config::default().handshake_timeout(Duration::from_secs(7));
     let patient = client(&format!("ws://{silent}/"))
@@ -118,7 +118,7 @@ async fn attack_30_the_way_and_the_handshake_have_deadlines_of_their_own() {
 
 #[cfg(feature = "tls")]
 #[tokio::test(start_paused = true)]
-async fn attack_30_tls_has_a_deadline() {
+async fn attack_30_tls_has_a_deadline_client() {
     let silent = silent().await;
     let result = client(&format!("wss://{silent}/")).connect().await;
     assert!(

@@ -8,6 +8,8 @@ use openline::{Acceptor, Stream};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
 
+pub(crate) use crate::common::read_head;
+
 /// What was asked of a server or proxy, head by head.
 #[derive(Clone, Default)]
 pub(crate) struct Asked(Arc<Mutex<Vec<String>>>);
@@ -96,18 +98,6 @@ pub(crate) async fn redirecting(status: u16, location: impl Into<String>) -> (So
         "HTTP/1.1 {status} Elsewhere\r\nLocation: {location}\r\nContent-Length: 0\r\n\r\n"
     ))
     .await
-}
-
-/// Reads to the end of a head, byte by byte so as to leave what follows.
-pub(crate) async fn read_head(stream: &mut (impl AsyncReadExt + Unpin)) -> String {
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        match stream.read_u8().await {
-            Ok(byte) => head.push(byte),
-            Err(_) => break,
-        }
-    }
-    String::from_utf8(head).unwrap()
 }
 
 /// An HTTP proxy that connects every name to one server, if it is asked with the right credentials (base64).

@@ -80,7 +80,7 @@ async fn secure_echo(acceptor: TlsAcceptor) -> (SocketAddr, Asked) {
 }
 
 #[tokio::test]
-async fn through_a_proxy_the_certificate_is_the_servers() {
+async fn attack_16_through_a_proxy_the_certificate_is_the_servers_client() {
     let server = identity("server.invalid");
     let (address, _) = secure_echo(server.acceptor(None)).await;
     let (http, tunnels) = http_proxy(address, None).await;
@@ -91,10 +91,10 @@ async fn through_a_proxy_the_certificate_is_the_servers() {
             .tls(server.trusting())
             .proxy(proxy.clone());
         echoes(good.connect().await.unwrap().0).await;
-        let attack_16 = client("wss://other.invalid/")
+        let other = client("wss://other.invalid/")
             .tls(server.trusting())
             .proxy(proxy);
-        let result = attack_16.connect().await;
+        let result = other.connect().await;
         let Err(error @ Error::Tls(_)) = result else {
             panic!("{result:?}")
         };
@@ -159,7 +159,7 @@ async fn a_client_shows_its_certificate() {
 }
 
 #[tokio::test]
-async fn attack_21_nothing_of_wss_goes_in_the_clear() {
+async fn attack_21_nothing_of_wss_goes_in_the_clear_client() {
     let said = Arc::new(std::sync::Mutex::new(Vec::new()));
     let heard = Arc::clone(&said);
     let plain = serve(move |mut stream| {
@@ -190,7 +190,7 @@ async fn attack_21_nothing_of_wss_goes_in_the_clear() {
 }
 
 #[tokio::test]
-async fn attack_26_wss_does_not_step_down_to_ws() {
+async fn attack_26_wss_does_not_step_down_to_ws_client() {
     let (plain, asked) = echo_server().await;
     let server = identity("localhost");
     let acceptor = server.acceptor(None);

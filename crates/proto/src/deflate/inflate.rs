@@ -57,10 +57,12 @@ impl Decompressor {
         let mut rest = piece;
         loop {
             let room = next_step(out, rest.len(), limit);
-            let (consumed, more) = self.inflate_some(rest, out, room)?;
+            let inflated = self.inflate_some(rest, out, room);
+            // The limit is first, so that what is told does not hang on how the bytes were cut.
             if out.len() > limit {
                 return Err(ProtocolError::MessageTooBig { limit });
             }
+            let (consumed, more) = inflated?;
             rest = &rest[consumed..];
             if !more {
                 return Ok(());

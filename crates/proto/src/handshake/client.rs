@@ -62,8 +62,8 @@ pub enum RequestError {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum HandshakeError {
-    /// Any status but 101.
-    #[error("the server answered {0} instead of 101 Switching Protocols")]
+    /// Any status but 101, or 2xx over HTTP/2.
+    #[error("the server answered {0} instead of opening a WebSocket")]
     Status(StatusCode),
     /// `Upgrade` is missing or names something else.
     #[error("the server's answer has no `Upgrade: websocket` (RFC 6455 §4.1)")]
@@ -89,6 +89,12 @@ pub enum HandshakeError {
     /// A 101 has no body; one that announces it would let bytes of one message pass as another.
     #[error("the server's 101 announces a body (RFC 9110 §15.2)")]
     Body,
+    /// The same of a 2xx that answers an extended CONNECT.
+    #[error("the server's answer to CONNECT announces a body (RFC 9110 §9.3.6)")]
+    ConnectBody,
+    /// Over HTTP/2, a field that only a whole connection can have.
+    #[error("the server's answer has a field that has no place in HTTP/2 (RFC 9113 §8.2.2)")]
+    ConnectionField,
 }
 
 /// A response that was found good.
@@ -106,43 +112,57 @@ pub struct Established {
 /// # Errors
 /// The URI or a subprotocol can't be used.
 pub fn request(uri: &Uri, key: Key, options: &ClientOptions) -> Result<Request<()>, RequestError> {
-    let port = match uri.scheme_str() {
-        Some("ws") => 80,
-        Some("wss") => 443,
-        _ => return Err(RequestError::Address(uri.to_string())),
-    };
-    let authority = uri.authority().filter(|a| !a.host().is_empty());
-    let authority = authority.ok_or_else(|| RequestError::Address(uri.to_string()))?;
-    let own = own_port(authority).ok_or_else(|| RequestError::Address(uri.to_string()))?;
-    let host = match own {
-        Some(other) if other != port => format!("{}:{other}", authority.host()),
-        _ => authority.host().to_owned(),
-    };
-    let host = HeaderValue::try_from(host).map_err(|_| RequestError::Address(uri.to_string()))?;
-    let target = uri.path_and_query().map_or("/", |p| p.as_str());
-    let target = if target.starts_with('?') {
-        format!("/{target}")
-    } else {
-        target.to_owned()
-    };
-
+    let (host, target) = host_and_target(uri)?;
+    let invalid = || RequestError::Address(uri.to_string());
     let mut request = Request::new(());
-    *request.uri_mut() = target
-        .parse()
-        .map_err(|_| RequestError::Address(uri.to_string()))?;
+    *request.uri_mut() = target.parse().map_err(|_| invalid())?;
     let headers = request.headers_mut();
-    headers.insert(HOST, host);
-    headers.extend(options.headers.clone());
+    headers.insert(HOST, HeaderValue::try_from(host).map_err(|_| invalid())?);
+    offer(headers, options)?;
     headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
     headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
-    headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static(VERSION));
     if let Ok(key) = HeaderValue::try_from(key.encode()) {
         headers.insert(SEC_WEBSOCKET_KEY, key);
     }
-    headers.remove(SEC_WEBSOCKET_EXTENSIONS);
-    headers.remove(SEC_WEBSOCKET_PROTOCOL);
-    headers.remove(CONTENT_LENGTH);
-    headers.remove(TRANSFER_ENCODING);
+    Ok(request)
+}
+
+/// What a `ws` or `wss` URI names: host and port, unless it is the scheme's own, and the path with the query.
+pub(super) fn host_and_target(uri: &Uri) -> Result<(String, String), RequestError> {
+    let invalid = || RequestError::Address(uri.to_string());
+    let port = match uri.scheme_str() {
+        Some("ws") => 80,
+        Some("wss") => 443,
+        _ => return Err(invalid()),
+    };
+    let authority = uri.authority().filter(|a| !a.host().is_empty());
+    let authority = authority.ok_or_else(invalid)?;
+    let host = match own_port(authority).ok_or_else(invalid)? {
+        Some(other) if other != port => format!("{}:{other}", authority.host()),
+        _ => authority.host().to_owned(),
+    };
+    let target = uri.path_and_query().map_or("/", |p| p.as_str());
+    let slash = if target.starts_with('?') { "/" } else { "" };
+    Ok((host, format!("{slash}{target}")))
+}
+
+/// Puts in what the program wants, and what every version of HTTP has of the handshake. The program's fields can't take
+/// the place of the handshake's.
+pub(super) fn offer(headers: &mut HeaderMap, options: &ClientOptions) -> Result<(), RequestError> {
+    headers.extend(options.headers.clone());
+    for name in [
+        CONNECTION,
+        UPGRADE,
+        SEC_WEBSOCKET_KEY,
+        SEC_WEBSOCKET_ACCEPT,
+        SEC_WEBSOCKET_EXTENSIONS,
+        SEC_WEBSOCKET_PROTOCOL,
+        CONTENT_LENGTH,
+        TRANSFER_ENCODING,
+    ] {
+        headers.remove(name);
+    }
+    headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static(VERSION));
     if let Some(offer) = &options.deflate
         && let Ok(offer) = HeaderValue::try_from(offer.to_string())
     {
@@ -158,7 +178,7 @@ pub fn request(uri: &Uri, key: Key, options: &ClientOptions) -> Result<Request<(
     {
         headers.insert(SEC_WEBSOCKET_PROTOCOL, offer);
     }
-    Ok(request)
+    Ok(())
 }
 
 /// The port that an address names, if it names one; `None` if it is no port.
@@ -199,6 +219,14 @@ pub fn verify<B>(
     if fields::announces_body(headers) {
         return Err(HandshakeError::Body);
     }
+    agreed(headers, options)
+}
+
+/// What the server chose of the offers.
+pub(super) fn agreed(
+    headers: &HeaderMap,
+    options: &ClientOptions,
+) -> Result<Established, HandshakeError> {
     let deflate = agreed_deflate(headers, options.deflate.as_ref())?;
     let subprotocol = match headers.contains_key(SEC_WEBSOCKET_PROTOCOL) {
         false => None,

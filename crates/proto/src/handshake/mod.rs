@@ -4,8 +4,12 @@
 //! [`request`], and shows the response to [`verify`]. Those who have no HTTP library at hand read heads with
 //! [`HeadReader`], which bounds their size and scans each byte once, and write them with [`write_request`] and
 //! [`write_response`].
+//!
+//! Over HTTP/2 the handshake is an extended CONNECT (RFC 8441): [`accept_connect`], [`connect_request`] and
+//! [`verify_connect`] do the same for it.
 
 mod client;
+mod connect;
 pub mod deflate;
 pub mod extensions;
 mod fields;
@@ -18,6 +22,7 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use sha1::{Digest, Sha1};
 
 pub use client::{ClientOptions, Established, HandshakeError, RequestError, request, verify};
+pub use connect::{PROTOCOL, accept_connect, connect_request, verify_connect};
 pub use head::{HeadError, HeadReader, write_request, write_response};
 pub use origin::OriginPolicy;
 pub use server::{Accepted, Rejection, ServerOptions, accept};

@@ -5,7 +5,7 @@ use http::header::{
     SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION,
     UPGRADE,
 };
-use http::{Method, Request, Response, StatusCode, Version};
+use http::{HeaderMap, Method, Request, Response, StatusCode, Version};
 
 use super::deflate::{Agreed, Policy};
 use super::origin::OriginPolicy;
@@ -45,7 +45,7 @@ impl ServerOptions {
 /// A request that was found good.
 #[derive(Debug)]
 pub struct Accepted {
-    /// The answer: `101 Switching Protocols`. The caller may add fields to it.
+    /// The answer: `101 Switching Protocols`, or `200` to an extended CONNECT. The caller may add fields to it.
     pub response: Response<()>,
     /// The subprotocol that was chosen, if the client offered one that the server speaks.
     pub subprotocol: Option<String>,
@@ -69,9 +69,30 @@ pub enum Rejection {
     /// HTTP/1.0 and older have no upgrade.
     #[error("a WebSocket handshake needs HTTP/1.1 (RFC 6455 §4.1)")]
     HttpVersion,
-    /// `Host` is missing, or there twice.
-    #[error("the request needs exactly one Host field (RFC 6455 §4.1)")]
+    /// `Host` is missing, or there twice; over HTTP/2, `:authority` is missing, or `Host` names another.
+    #[error(
+        "the request needs exactly one Host field, or an `:authority` over HTTP/2 (RFC 6455 §4.1, RFC 9113 §8.3.1)"
+    )]
     Host,
+    /// Over HTTP/2, a method other than `CONNECT`.
+    #[error(
+        "this address speaks WebSocket only: over HTTP/2, send an extended CONNECT with `:protocol: websocket` (RFC 8441 §5)"
+    )]
+    NotConnect,
+    /// A `CONNECT` without `:protocol`, or with another than `websocket`.
+    #[error("the only `:protocol` that this address speaks is `websocket` (RFC 8441 §5)")]
+    Protocol,
+    /// Over HTTP/2, a field that only a whole connection can have, as `Connection` and `Upgrade`.
+    #[error(
+        "the request has a field that has no place in HTTP/2, as Connection or Upgrade (RFC 9113 §8.2.2)"
+    )]
+    ConnectionField,
+    /// Over HTTP/2, `Sec-WebSocket-Version` is not 13. There is no upgrade to be required, so the status is another.
+    #[error("the only WebSocket version is 13: send `sec-websocket-version: 13` (RFC 6455 §4.4)")]
+    ConnectVersion,
+    /// The request is good, but the HTTP server that read it does not give its connection away.
+    #[error("this server can't hand the connection over to a WebSocket")]
+    NoUpgrade,
     /// `Sec-WebSocket-Version` is not 13.
     #[error("the only WebSocket version is 13: send `Sec-WebSocket-Version: 13` (RFC 6455 §4.4)")]
     Version,
@@ -99,9 +120,14 @@ impl Rejection {
     pub const fn status(self) -> StatusCode {
         match self {
             Self::NotWebSocket | Self::Version => StatusCode::UPGRADE_REQUIRED,
-            Self::Method => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Method | Self::NotConnect => StatusCode::METHOD_NOT_ALLOWED,
             Self::Origin => StatusCode::FORBIDDEN,
+            // As RFC 9220 §3 has it for HTTP/3; RFC 8441 says nothing.
+            Self::Protocol => StatusCode::NOT_IMPLEMENTED,
+            Self::NoUpgrade => StatusCode::INTERNAL_SERVER_ERROR,
             Self::HttpVersion
+            | Self::ConnectionField
+            | Self::ConnectVersion
             | Self::Host
             | Self::Key
             | Self::Body
@@ -111,6 +137,9 @@ impl Rejection {
     }
 
     /// The whole answer, with the fields that the status calls for (`426` names version 13) and the reason as text.
+    ///
+    /// It ends the connection (`Connection: close`): a proxy that does not look at the answer takes the connection for a tunnel once
+    /// an upgrade was asked for, and lets everything through, so what follows must be nobody's request.
     pub fn response(self) -> Response<String> {
         let mut response = Response::new(format!("{self}\n"));
         *response.status_mut() = self.status();
@@ -125,11 +154,18 @@ impl Rejection {
                 headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
                 headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static(VERSION));
             }
+            Self::ConnectVersion => {
+                headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static(VERSION));
+            }
             Self::Method => {
                 headers.insert(ALLOW, HeaderValue::from_static("GET"));
             }
+            Self::NotConnect => {
+                headers.insert(ALLOW, HeaderValue::from_static("CONNECT"));
+            }
             _ => {}
         }
+        headers.append(CONNECTION, HeaderValue::from_static("close"));
         response
     }
 }
@@ -173,6 +209,23 @@ pub fn accept<B>(request: &Request<B>, options: &ServerOptions) -> Result<Accept
     let key = fields::single(headers, SEC_WEBSOCKET_KEY)
         .filter(|key| is_key(key))
         .ok_or(Rejection::Key)?;
+    let mut accepted = agree(headers, host, options)?;
+    *accepted.response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    let fields = accepted.response.headers_mut();
+    fields.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+    fields.insert(UPGRADE, HeaderValue::from_static("websocket"));
+    if let Ok(value) = HeaderValue::try_from(accept_value(key)) {
+        fields.insert(SEC_WEBSOCKET_ACCEPT, value);
+    }
+    Ok(accepted)
+}
+
+/// What is the same over every version of HTTP: no body, the page's origin, subprotocols and extensions.
+pub(super) fn agree(
+    headers: &HeaderMap,
+    host: &[u8],
+    options: &ServerOptions,
+) -> Result<Accepted, Rejection> {
     if fields::announces_body(headers) {
         return Err(Rejection::Body);
     }
@@ -183,20 +236,14 @@ pub fn accept<B>(request: &Request<B>, options: &ServerOptions) -> Result<Accept
             return Err(Rejection::Origin);
         }
     }
-    let subprotocol = choose_subprotocol(request, &options.subprotocols)?;
+    let subprotocol = choose_subprotocol(headers, &options.subprotocols)?;
     // What is not known is declined by silence (§9.1); what breaks the grammar fails, wanted or not.
     let offers = extensions::parse(headers.get_all(SEC_WEBSOCKET_EXTENSIONS))
         .map_err(|_| Rejection::Extensions)?;
     let grant = options.deflate.and_then(|policy| policy.negotiate(&offers));
 
     let mut response = Response::new(());
-    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     let fields = response.headers_mut();
-    fields.insert(CONNECTION, HeaderValue::from_static("upgrade"));
-    fields.insert(UPGRADE, HeaderValue::from_static("websocket"));
-    if let Ok(value) = HeaderValue::try_from(accept_value(key)) {
-        fields.insert(SEC_WEBSOCKET_ACCEPT, value);
-    }
     if let Some(value) = subprotocol.and_then(|name| HeaderValue::from_str(name).ok()) {
         fields.insert(SEC_WEBSOCKET_PROTOCOL, value);
     }
@@ -213,11 +260,11 @@ pub fn accept<B>(request: &Request<B>, options: &ServerOptions) -> Result<Accept
 }
 
 /// The server's most preferred of those that the client offers.
-fn choose_subprotocol<'o, B>(
-    request: &Request<B>,
+fn choose_subprotocol<'o>(
+    headers: &HeaderMap,
     spoken: &'o [String],
 ) -> Result<Option<&'o str>, Rejection> {
-    let offered: Vec<&[u8]> = fields::list(request.headers(), SEC_WEBSOCKET_PROTOCOL).collect();
+    let offered: Vec<&[u8]> = fields::list(headers, SEC_WEBSOCKET_PROTOCOL).collect();
     let mut unique = offered.clone();
     unique.sort_unstable();
     unique.dedup();

@@ -13,10 +13,10 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{Request, State};
-use axum::middleware;
+use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
-use http::header::{ALLOW, CACHE_CONTROL, HeaderValue, VARY};
+use http::header::{ALLOW, CACHE_CONTROL, CONNECTION, HeaderValue, VARY};
 use http::{HeaderMap, Method, StatusCode};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -143,7 +143,21 @@ pub(crate) fn router(app: Arc<App>) -> Router {
             Arc::clone(&app),
             admit::admit,
         ))
+        .layer(middleware::from_fn(end_after_refused_upgrade))
         .with_state(app)
+}
+
+/// Has the connection end with the refusal of a WebSocket. A proxy that does not look at the answer takes the connection
+/// for a tunnel once an upgrade was asked for, and lets everything through: what follows must be nobody's request.
+async fn end_after_refused_upgrade(request: Request, next: Next) -> Response {
+    let is_asked_for = ws::is_asked_for(request.headers());
+    let mut response = next.run(request).await;
+    if is_asked_for && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        response
+            .headers_mut()
+            .append(CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
 }
 
 async fn nowhere() -> Problem {

@@ -39,12 +39,7 @@ async fn everybody_is_let_go_properly() {
         soon(socket.next()).await.unwrap().unwrap().as_text(),
         Some("1")
     );
-    // A publication whose head has arrived.
-    let mut publishing = server.connect().await;
-    let head = "POST /channels/b HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\n\
-                Expect: 100-continue\r\n\r\n";
-    publishing.send(head.as_bytes()).await;
-    assert_eq!(publishing.head().await.0, 100);
+    let mut publishing = server.publication_under_way("/channels/b", &[]).await;
 
     server.shut_down();
     assert!(events.event().await.is_none());
@@ -73,11 +68,7 @@ async fn what_does_not_end_is_cut() {
         config.drain_timeout = Duration::from_millis(100);
     })
     .await;
-    let mut publishing = server.connect().await;
-    let head = "POST /channels/b HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\n\
-                Expect: 100-continue\r\n\r\n";
-    publishing.send(head.as_bytes()).await;
-    assert_eq!(publishing.head().await.0, 100);
+    let _publishing = server.publication_under_way("/channels/b", &[]).await;
     server.shut_down();
     assert_eq!(server.ended().await.cut, 1);
 }

@@ -3,6 +3,7 @@
 mod common;
 
 mod admission;
+mod attacks;
 mod auth;
 mod cors;
 mod drain;

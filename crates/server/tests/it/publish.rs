@@ -63,7 +63,7 @@ async fn json_that_is_none_is_refused_with_its_place() {
 }
 
 #[tokio::test]
-async fn what_is_too_large_is_refused_before_it_is_sent() {
+async fn attack_02_what_is_too_large_is_refused_before_it_is_sent_server() {
     let server = Harness::with(|config| config.max_publication = 1000).await;
     assert_eq!(
         server.post("/channels/a", &[], &[b'x'; 1000]).await.status,
@@ -83,7 +83,7 @@ async fn what_is_too_large_is_refused_before_it_is_sent() {
 }
 
 #[tokio::test]
-async fn what_becomes_too_large_on_the_way_is_refused() {
+async fn attack_02_what_becomes_too_large_on_the_way_is_refused_server() {
     let server = Harness::with(|config| config.max_publication = 1000).await;
     let head = "POST /channels/a HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n";
     let mut connection = server.connect().await;
@@ -115,7 +115,7 @@ async fn a_large_body_is_refused_though_all_of_it_is_sent() {
 }
 
 #[tokio::test]
-async fn a_body_that_does_not_come_is_given_up() {
+async fn attack_30_a_body_that_does_not_come_is_given_up_server() {
     let server = Harness::with(|config| {
         config.body_timeout = std::time::Duration::from_millis(50);
     })
@@ -251,14 +251,10 @@ async fn a_retry_with_the_same_key_gets_the_same_answer() {
     );
 }
 
-/// A publication whose head has arrived: the server said that it waits for the body.
+/// A publication under the key `k`, the body of which has not come.
 async fn under_way(server: &Harness) -> Connection {
-    let mut connection = server.connect().await;
-    let head = "POST /channels/a HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\n\
-                Content-Type: text/plain\r\nIdempotency-Key: k\r\nExpect: 100-continue\r\n\r\n";
-    connection.send(head.as_bytes()).await;
-    assert_eq!(connection.head().await.0, 100);
-    connection
+    let headers = [("Content-Type", "text/plain"), ("Idempotency-Key", "k")];
+    server.publication_under_way("/channels/a", &headers).await
 }
 
 #[tokio::test]

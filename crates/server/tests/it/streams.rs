@@ -269,7 +269,7 @@ async fn the_form_is_chosen_by_weight() {
 }
 
 #[tokio::test]
-async fn a_stalled_stream_ends_and_costs_the_others_nothing() {
+async fn attack_03_a_stalled_stream_ends_and_costs_the_others_nothing_server() {
     const COUNT: usize = 100;
     let server = Harness::with(|config| {
         config.max_queue = 1 << 20;

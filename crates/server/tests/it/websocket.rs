@@ -196,7 +196,7 @@ async fn many_at_once_come_whole_and_in_order() {
 }
 
 #[tokio::test]
-async fn a_stalled_one_is_closed_and_costs_the_others_nothing() {
+async fn attack_03_a_stalled_one_is_closed_and_costs_the_others_nothing_server() {
     const COUNT: usize = 100;
     let server = Harness::with(|config| config.max_queue = 1 << 20).await;
     let mut stalled = open(&server, "/channels/a", Some("openline.v1")).await;
@@ -301,8 +301,9 @@ async fn raw(server: &Harness, headers: &[(&str, &str)]) -> Connection {
 }
 
 #[tokio::test]
-async fn frames_that_break_the_protocol_end_the_connection() {
+async fn attack_17_frames_that_break_the_protocol_end_one_connection_server() {
     let server = Harness::start().await;
+    let mut good = open(&server, "/channels/b", None).await;
     for (frame, code) in [
         (&b"\x81\x01x"[..], 1002_u16),                 // not masked
         (b"\xc1\x81\0\0\0\0x", 1002),                  // a reserved bit
@@ -321,6 +322,8 @@ async fn frames_that_break_the_protocol_end_the_connection() {
             code,
             "{frame:?}"
         );
+        server.publish("b", "still here").await;
+        assert_eq!(next(&mut good).await.as_text(), Some("still here"));
     }
 }
 

@@ -8,7 +8,7 @@ use tokio::net::TcpStream;
 
 use super::{json, soon};
 
-/// A request's bytes, with `Host: localhost` unless another is given.
+/// A request's bytes, with `Host: localhost` and the body's length unless others are given.
 pub(crate) fn request(method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
     let mut bytes = format!("{method} {path} HTTP/1.1\r\n");
     if !headers
@@ -20,7 +20,10 @@ pub(crate) fn request(method: &str, path: &str, headers: &[(&str, &str)], body: 
     for (name, value) in headers {
         bytes.push_str(&format!("{name}: {value}\r\n"));
     }
-    if !body.is_empty() || method == "POST" {
+    let given = headers
+        .iter()
+        .any(|(name, _)| name.eq_ignore_ascii_case("content-length"));
+    if !given && (!body.is_empty() || method == "POST") {
         bytes.push_str(&format!("Content-Length: {}\r\n", body.len()));
     }
     bytes.push_str("\r\n");

@@ -98,6 +98,20 @@ impl Harness {
         connection
     }
 
+    /// A publication of one byte whose head has arrived: the server said that it waits for the body.
+    pub(crate) async fn publication_under_way(
+        &self,
+        path: &str,
+        headers: &[(&str, &str)],
+    ) -> Connection {
+        let expecting = [("Expect", "100-continue"), ("Content-Length", "1")];
+        let headers = [headers, &expecting].concat();
+        let mut connection = self.connect().await;
+        connection.send(&request("POST", path, &headers, b"")).await;
+        assert_eq!(connection.head().await.0, 100);
+        connection
+    }
+
     /// Tells the server to end.
     pub(crate) fn shut_down(&mut self) {
         self.stop
