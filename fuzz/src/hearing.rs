@@ -94,23 +94,6 @@ pub fn told(connection: &mut Connection, now: Instant, bytes: &[u8]) -> Vec<Told
     list
 }
 
-/// Whether two ends were told the same, but for the last. Known: a compressed message that is both wrong and too long is told for
-/// one or for the other, by how it was cut.
-pub fn wrong_either_way(one: &[Told], other: &[Told]) -> bool {
-    let (Some((Told::Error(one), before)), Some((Told::Error(other), before_too))) =
-        (one.split_last(), other.split_last())
-    else {
-        return false;
-    };
-    let either = |error: &ProtocolError| {
-        matches!(
-            error,
-            ProtocolError::InvalidDeflate | ProtocolError::MessageTooBig { .. }
-        )
-    };
-    before == before_too && one != other && either(one) && either(other)
-}
-
 /// A message that comes in pieces.
 #[derive(Debug, Default)]
 pub struct Pieces {
