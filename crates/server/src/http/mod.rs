@@ -3,6 +3,7 @@
 mod admit;
 mod guard;
 mod negotiate;
+mod openapi;
 mod problem;
 mod publish;
 mod under_way;
@@ -123,6 +124,7 @@ impl App {
 pub(crate) fn router(app: Arc<App>) -> Router {
     let mut router = Router::new()
         .route("/channels/{*channel}", any(channel))
+        .route("/openapi.json", any(openapi::document))
         .route("/healthz", any(admin::healthz))
         .route("/readyz", any(admin::readyz));
     if app.now().config.pages {
