@@ -3,6 +3,7 @@
 mod admit;
 mod guard;
 mod negotiate;
+mod openapi;
 mod problem;
 mod publish;
 mod under_way;
@@ -18,6 +19,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use http::header::{ALLOW, CACHE_CONTROL, CONNECTION, HeaderValue, VARY};
 use http::{HeaderMap, Method, StatusCode};
+use hyper::ext::Protocol;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -123,6 +125,7 @@ impl App {
 pub(crate) fn router(app: Arc<App>) -> Router {
     let mut router = Router::new()
         .route("/channels/{*channel}", any(channel))
+        .route("/openapi.json", any(openapi::document))
         .route("/healthz", any(admin::healthz))
         .route("/readyz", any(admin::readyz));
     if app.now().config.pages {
@@ -211,6 +214,12 @@ async fn dispatch(app: Arc<App>, request: Request) -> Result<Response, Problem> 
             }
             let grant = may(action, &filter).await?;
             listen(app, grant, filter, query, Request::from_parts(parts, body)).await
+        }
+        Method::CONNECT if parts.extensions.get::<Protocol>().is_some() => {
+            grows()?;
+            let grant = may(Action::Subscribe, &filter).await?;
+            let since = negotiate::since(&parts.headers, query.since)?;
+            ws::open(app, grant, filter, since, Request::from_parts(parts, body)).await
         }
         Method::POST => {
             let channel = only_channel(filter, "publish to")?;

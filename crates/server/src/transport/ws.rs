@@ -8,6 +8,7 @@ use axum::body::Body;
 use axum::extract::Request;
 use axum::response::Response;
 use bytes::Bytes;
+use http::Version;
 use http::header::{CONNECTION, HeaderMap, SEC_WEBSOCKET_VERSION, UPGRADE};
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
@@ -79,10 +80,17 @@ pub(crate) async fn open(
         .max_message(app.now().config.max_message)
         .max_outbox(2 * BATCH)
         .write_timeout(app.now().config.write_timeout);
-    let upgrade = upgrade.config(config).regain(regain);
+    let mut upgrade = upgrade.config(config);
+    // Over HTTP/2 it is one stream of a connection, which is busy for as long as the stream is.
+    let is_alone = request.version() < Version::HTTP_2;
+    if is_alone {
+        upgrade = upgrade.regain(regain);
+    }
+    let busy = line.as_ref().filter(|_| !is_alone).map(Line::hold);
     let (tasks, cut) = (app.tasks.clone(), app.cut.clone());
     let right = Right { filter, grant };
     let served = async move {
+        let _busy = busy;
         match upgrade.await {
             Ok(socket) => {
                 Session::new(&app, socket, spoken, right, subscription, line)
