@@ -57,13 +57,14 @@ impl Connections {
         let (app, router) = (Arc::clone(&self.app), self.router.clone());
         let cut = app.cut.clone();
         self.app.tasks.spawn(async move {
-            let served = async {
+            // In one box, of which a future that waits for two things would hold several copies.
+            let served = Box::pin(async {
                 // What it takes to begin is in a box, so that it is gone while the connection lives.
                 let begun = Box::pin(begin(&app, tcp, origin, &place)).await;
                 if let Some((io, origin)) = begun {
                     http(&app, router, io, Arc::new(Line::new(origin, place))).await;
                 }
-            };
+            });
             cut.run_until_cancelled(served).await;
         });
     }

@@ -201,10 +201,12 @@ async fn dispatch(app: Arc<App>, request: Request) -> Result<Response, Problem> 
         app.limits.growth(&now.config).map_err(refused)
     };
     let may = async |action: Action, filter: &Filter| {
+        // Somebody far away may be asked, for which there must be room; in a box, since it is given back before a client that
+        // listens is held.
         let asked = now
             .auth
             .let_in(&now.config, &parts, &client, action, filter);
-        asked.await
+        Box::pin(asked).await
     };
     match parts.method {
         Method::GET | Method::HEAD => {

@@ -89,7 +89,8 @@ pub(crate) async fn open(
     let busy = line.as_ref().filter(|_| !is_alone).map(Line::hold);
     let (tasks, cut) = (app.tasks.clone(), app.cut.clone());
     let right = Right { filter, grant };
-    let served = async move {
+    // In one box, of which a future that waits for two things would hold several copies.
+    let served = Box::pin(async move {
         let _busy = busy;
         match upgrade.await {
             Ok(socket) => {
@@ -99,7 +100,7 @@ pub(crate) async fn open(
             }
             Err(error) => tracing::debug!(%error, "the upgrade failed"),
         }
-    };
+    });
     tasks.spawn(cut.run_until_cancelled_owned(served));
     Ok(response.map(|()| Body::empty()))
 }
@@ -324,7 +325,8 @@ impl Session {
                     () = self.right.grant.expired() => return End::Expired,
                     message = self.receiver.next() => match message {
                         Some(Ok(message)) => {
-                            if let Err(reason) = self.heard(app, &message).await {
+                            // It is rare, and has much to hold while it lasts.
+                            if let Err(reason) = Box::pin(self.heard(app, &message)).await {
                                 return End::Spoke(reason);
                             }
                         }
