@@ -1,6 +1,7 @@
 //! What a server is told when it starts: [`Config`], with a safe default for everything.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// How a [`Server`](crate::Server) listens, and the limits it keeps.
@@ -27,7 +28,10 @@ pub struct Config {
     /// Names beside those listened on that a request's `Host` may bear, each `name` (any port) or
     /// `name:port`, none of them a `*`. Needed behind a proxy and for public names. Default: none.
     pub allow_hosts: Vec<String>,
-    /// What the memory broker keeps.
+    /// Directory to keep the log in, so that it outlives the process; made if it is not there, and
+    /// used by one server at a time. Default: none, the log is in memory.
+    pub data_dir: Option<PathBuf>,
+    /// What is kept of the publications of the past.
     pub history: HistoryLimits,
     /// Largest body of a publication in bytes; past it the answer is `413`. Default: 262,144.
     pub max_publication: usize,
@@ -62,6 +66,7 @@ impl Default for Config {
             pages: false,
             allow_origins: Vec::new(),
             allow_hosts: Vec::new(),
+            data_dir: None,
             history: HistoryLimits::default(),
             max_publication: 262_144,
             max_connections: 10_000,

@@ -13,7 +13,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::broker::{Broker, MemoryBroker};
+use crate::broker::{Broker, DiskBroker, MemoryBroker, OpenError};
 use crate::config::Config;
 use crate::connection::Connections;
 use crate::http::{App, BadEntry, Guard, UnderWay};
@@ -62,8 +62,15 @@ impl Server {
 
         let hub = Hub::new(config.max_queue);
         let keys = config.max_idempotency_keys;
-        let broker: Arc<dyn Broker> =
-            Arc::new(MemoryBroker::new(config.history.clone(), keys, hub));
+        let history = config.history.clone();
+        let broker: Arc<dyn Broker> = match config.data_dir.clone() {
+            None => Arc::new(MemoryBroker::new(history, keys, hub)),
+            Some(dir) => {
+                let open = move || DiskBroker::open(&dir, history, keys, hub);
+                let opened = tokio::task::spawn_blocking(open).await;
+                Arc::new(opened.map_err(|_| BindError::Stopped)??)
+            }
+        };
         let app = Arc::new(App {
             publisher: Publisher::new(Arc::clone(&broker), config.max_publication),
             under_way: UnderWay::new(keys),
@@ -87,14 +94,15 @@ impl Server {
         self.address
     }
 
-    /// A handle that publishes as `POST` does, before, while and after the server runs.
+    /// A handle that publishes as `POST` does, before and while the server runs.
     pub fn publisher(&self) -> Publisher {
         self.app.publisher.clone()
     }
 
     /// Serves until `shutdown` is done, then drains: it stops listening, closes WebSockets with
     /// code 1012, ends streams, answers what is held, lets requests under way finish, and cuts
-    /// what is still there after [`Config::drain_timeout`]. Dropping the future cuts at once.
+    /// what is still there after [`Config::drain_timeout`]. Then the log is closed, and a
+    /// [`publisher`](Self::publisher) is told so. Dropping the future cuts at once.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Drained {
         let Self {
             listener,
@@ -119,6 +127,9 @@ impl Server {
         };
         app.cut.cancel();
         app.tasks.wait().await;
+        if let Err(error) = app.broker.close().await {
+            tracing::error!(%error, "the log was not closed as it should be");
+        }
         tracing::info!(cut, "stopped");
         Drained { cut }
     }
@@ -218,6 +229,12 @@ pub enum BindError {
         /// What the system said.
         source: io::Error,
     },
+    /// The log in [`Config::data_dir`] cannot be opened.
+    #[error(transparent)]
+    Log(#[from] OpenError),
+    /// The runtime was shut down meanwhile.
+    #[error("the runtime was shut down before the server was started")]
+    Stopped,
     /// A limit or a time is out of its bounds.
     #[error("{name} is out of bounds: it must be {bounds}")]
     Limit {

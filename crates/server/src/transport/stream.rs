@@ -3,7 +3,6 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
-use std::vec;
 
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
@@ -13,7 +12,7 @@ use http::header::{CONTENT_TYPE, HeaderValue};
 use tokio_util::sync::CancellationToken;
 
 use super::standing;
-use crate::broker::{Since, Subscription};
+use crate::broker::{Missed, Since, Subscription};
 use crate::channel::Filter;
 use crate::http::{App, Problem};
 use crate::hub::Live;
@@ -75,7 +74,7 @@ fn respond(content_type: &'static str, outflow: Outflow) -> Response {
 /// the client took what was sent; meanwhile the hub's queue holds what comes, up to its bound.
 struct Outflow {
     first: Option<Bytes>,
-    missed: vec::IntoIter<Arc<Publication>>,
+    missed: Missed,
     live: Live,
     form: fn(&Publication) -> &Bytes,
     beat: Bytes,
@@ -93,7 +92,7 @@ impl Outflow {
     ) -> Self {
         Self {
             first: Some(first),
-            missed: subscription.missed.into_iter(),
+            missed: subscription.missed,
             live: subscription.live,
             form,
             beat,
@@ -111,8 +110,10 @@ impl Outflow {
         if self.drain.is_cancelled() {
             return None;
         }
-        if let Some(missed) = self.missed.next() {
-            return Some((self.form)(&missed).clone());
+        match self.missed.next().await {
+            Ok(Some(missed)) => return Some((self.form)(&missed).clone()),
+            Ok(None) => {}
+            Err(_lagged) => return None,
         }
         let next = tokio::time::timeout(self.heartbeat, self.live.next());
         tokio::select! {

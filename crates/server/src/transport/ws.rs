@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
-use std::vec;
 
 use axum::body::Body;
 use axum::extract::Request;
@@ -18,7 +17,7 @@ use openline::{
 use serde::Deserialize;
 
 use super::standing;
-use crate::broker::{Since, Subscription};
+use crate::broker::{Missed, Since, Subscription};
 use crate::channel::Filter;
 use crate::http::{App, Kind, Problem};
 use crate::hub::{Lagged, Live};
@@ -136,7 +135,7 @@ struct Session {
     socket: WebSocket,
     spoken: Spoken,
     first: Option<Broadcast>,
-    missed: vec::IntoIter<Arc<Publication>>,
+    missed: Missed,
     live: Live,
     /// The connection's place is kept, and its bytes are counted on.
     _line: Option<Arc<Line>>,
@@ -174,7 +173,7 @@ impl Session {
             socket,
             spoken,
             first,
-            missed: subscription.missed.into_iter(),
+            missed: subscription.missed,
             live: subscription.live,
             _line: line,
             meter,
@@ -205,6 +204,9 @@ impl Session {
     /// Takes what waits, hands it to the system in one flush, and waits for more.
     async fn serve(&mut self, app: &App) -> End {
         loop {
+            if self.missed.load().await.is_err() {
+                return End::Lagged;
+            }
             let more = match self.fill() {
                 Ok(more) => more,
                 Err(end) => return end,
@@ -256,8 +258,10 @@ impl Session {
         }
         let mut queued = 0;
         while queued < BATCH {
-            let publication = match self.missed.next() {
+            let publication = match self.missed.try_next() {
                 Some(missed) => missed,
+                // The next page is loaded first.
+                None if !self.missed.is_empty() => return Ok(true),
                 None => match self.live.try_next() {
                     Ok(Some(publication)) => publication,
                     Ok(None) => return Ok(false),
