@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::keep::Keep;
+
 // Lines of at most 78 characters: these texts are wrapped here, and must not be again by a usual terminal.
 
 const EXIT_CODES: &str = "\
@@ -51,7 +53,7 @@ pub(crate) enum Command {
     /// Start a server
     ///
     /// Starts a server without pages and without publications: both are yours to bring.
-    Serve(Serve),
+    Serve(KeptServe),
     /// Publish on a channel
     ///
     /// Publishes BODY and prints where it stands: {"channel","cursor","time"}.
@@ -97,6 +99,17 @@ pub(crate) struct Serve {
     /// proxy. Can be repeated; there is no `*`
     #[arg(long = "allow-host", value_name = "HOST")]
     pub(crate) allow_hosts: Vec<String>,
+}
+
+/// A server whose publications outlive it.
+#[derive(Debug, Args)]
+#[command(after_help = SERVER_NOTES)]
+pub(crate) struct KeptServe {
+    #[command(flatten)]
+    pub(crate) serve: Serve,
+
+    #[command(flatten)]
+    pub(crate) keep: Keep,
 }
 
 #[derive(Debug, Args)]

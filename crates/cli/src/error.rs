@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 use openline::{CloseCode, ConnectError};
-use openline_server::{BindError, NameError};
+use openline_server::{BindError, NameError, OpenError};
 
 use crate::feed::{DataError, FeedError};
 use crate::http::Answer;
@@ -41,6 +41,8 @@ pub(crate) enum Error {
     NoBody,
     #[error("--interval is for `--via poll` only")]
     IntervalWithoutPoll,
+    #[error("no directory to keep publications in is known")]
+    NoDataDir,
     #[error("{option} has a character that an HTTP header cannot carry")]
     HeaderValue { option: &'static str },
 
@@ -114,6 +116,7 @@ impl Error {
             | Self::ServerUrl { .. }
             | Self::NoBody
             | Self::IntervalWithoutPoll
+            | Self::NoDataDir
             | Self::HeaderValue { .. }
             | Self::Bind(BindError::Host { .. } | BindError::Origin { .. }) => EXIT_USAGE,
             _ => EXIT_FAILURE,
@@ -177,6 +180,10 @@ impl Error {
                 "give the body as an argument, or pipe it in: echo hello | openline publish news -"
             }
             Self::IntervalWithoutPoll => "the other ways of listening do not ask again and again",
+            Self::NoDataDir => {
+                "name one with --data-dir, or keep them in memory only with --memory"
+            }
+            Self::Bind(BindError::Log(error)) => return log_hint(error),
             Self::Bind(error) => return bind_hint(error),
             Self::Connect { source, .. } => return connect_hint(source),
             Self::WebSocket(error) => return connect_hint(error),
@@ -276,6 +283,28 @@ fn bind_hint(error: &BindError) -> Option<String> {
         }
         _ => None,
     }
+}
+
+fn log_hint(error: &OpenError) -> Option<String> {
+    let hint = match error {
+        OpenError::InUse { .. } => {
+            "stop the other server, or choose another directory with --data-dir; --memory keeps nothing on the disk"
+        }
+        OpenError::NotDirectory { .. } | OpenError::Foreign { .. } => {
+            "choose another directory with --data-dir; one that is not there yet is made"
+        }
+        OpenError::Directory { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
+            "let this user write there, or choose another directory with --data-dir"
+        }
+        OpenError::Newer { .. } => {
+            "start the Openline that made it, or begin anew in another directory with --data-dir"
+        }
+        OpenError::Damaged { .. } => {
+            "nothing was changed; put a backup back, or move the directory away to begin anew (docs/storage.md)"
+        }
+        _ => return None,
+    };
+    Some(hint.to_owned())
 }
 
 fn connect_hint(error: &(dyn std::error::Error + 'static)) -> Option<String> {

@@ -6,6 +6,7 @@ mod args;
 mod error;
 mod feed;
 mod http;
+mod keep;
 mod listen;
 mod output;
 mod publish;

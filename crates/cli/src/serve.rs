@@ -2,12 +2,13 @@
 
 use std::io::IsTerminal as _;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use openline_server::{Config, Drained, Server};
 use tracing_subscriber::EnvFilter;
 
-use crate::args::{Demo, Serve};
+use crate::args::{Demo, KeptServe, Serve};
 use crate::error::Error;
 use crate::feed::{self, Day, Replay};
 use crate::output::{Output, talk};
@@ -17,9 +18,15 @@ use crate::signals::Shutdown;
 const LOG_VARIABLE: &str = "OPENLINE_LOG";
 
 /// Serves until the end is asked for.
-pub(crate) async fn serve(args: Serve) -> Result<(), Error> {
+pub(crate) async fn serve(args: KeptServe) -> Result<(), Error> {
     let shutdown = start()?;
-    let server = bind(args, false).await?;
+    let directory = args.keep.directory()?;
+    let kept = match &directory {
+        Some(directory) => format!("publications are kept in {}", directory.display()),
+        None => "publications are kept in memory, and gone with this server".to_owned(),
+    };
+    let server = bind(args.serve, directory, false).await?;
+    talk(kept);
     Output::new().line(&listening(server.local_addr())).await?;
     ended(server.run(shutdown.requested()).await);
     Ok(())
@@ -30,7 +37,7 @@ pub(crate) async fn demo(args: Demo) -> Result<(), Error> {
     let shutdown = start()?;
     let day = Arc::new(Day::embedded()?);
     let flights = day.flights();
-    let server = bind(args.serve, true).await?;
+    let server = bind(args.serve, None, true).await?;
     let page = page(server.local_addr());
     let mut output = Output::new();
     for line in [
@@ -73,9 +80,10 @@ fn start() -> Result<Shutdown, Error> {
     Shutdown::on_signals()
 }
 
-async fn bind(args: Serve, pages: bool) -> Result<Server, Error> {
+async fn bind(args: Serve, data_dir: Option<PathBuf>, pages: bool) -> Result<Server, Error> {
     let config = Config {
         listen: args.address,
+        data_dir,
         pages,
         allow_origins: args.allow_origins,
         allow_hosts: args.allow_hosts,

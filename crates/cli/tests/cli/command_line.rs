@@ -31,6 +31,9 @@ fn each_command_has_help_with_its_defaults() {
                 "127.0.0.1:8000",
                 "--allow-origin",
                 "--allow-host",
+                "--data-dir",
+                "OPENLINE_DATA_DIR",
+                "--memory",
             ],
         ),
         (

@@ -9,9 +9,9 @@ use crate::support::{self, Running, Server, run, text};
 #[test]
 fn an_address_in_use_is_an_error() {
     let server = Server::start();
-    for command in ["serve", "demo"] {
-        let output = run(&[command, "--listen", server.address()]);
-        assert_eq!(output.status.code(), Some(1), "{command}");
+    for command in [&["serve", "--memory"][..], &["demo"]] {
+        let output = run(&[command, &["--listen", server.address()]].concat());
+        assert_eq!(output.status.code(), Some(1), "{command:?}");
         assert_eq!(text(&output.stdout), "");
         let stderr = text(&output.stderr);
         assert!(stderr.starts_with("error: "), "{stderr}");
@@ -25,11 +25,11 @@ fn an_address_in_use_is_an_error() {
 
 #[test]
 fn a_signal_ends_a_server_well() {
-    for command in ["serve", "demo"] {
+    for command in [&["serve", "--memory"][..], &["demo"]] {
         for signal in ["TERM", "INT"] {
-            let server = Server::start_with(&[command, "--listen", "127.0.0.1:0"]);
+            let server = Server::start_with(&[command, &["--listen", "127.0.0.1:0"]].concat());
             server.running.signal(signal);
-            assert_eq!(server.running.end().code(), Some(0), "{command} {signal}");
+            assert_eq!(server.running.end().code(), Some(0), "{command:?} {signal}");
         }
     }
 }
@@ -78,7 +78,7 @@ fn signals_that_come_together_are_one() {
 
 #[test]
 fn a_log_that_no_terminal_shows_has_no_colours() {
-    let mut command = support::command(&["serve", "--listen", "127.0.0.1:0"]);
+    let mut command = support::command(&["serve", "--memory", "--listen", "127.0.0.1:0"]);
     let mut running = Running::run(command.env("OPENLINE_LOG", "info"));
     running.line();
     let line = running.says("listening");

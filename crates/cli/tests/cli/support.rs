@@ -171,7 +171,7 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) fn start() -> Self {
-        Self::start_with(&["serve", "--listen", "127.0.0.1:0"])
+        Self::start_with(&["serve", "--memory", "--listen", "127.0.0.1:0"])
     }
 
     pub(crate) fn start_with(args: &[&str]) -> Self {
