@@ -121,8 +121,25 @@ impl Running {
         assert!(status.success());
     }
 
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Ends it at once, as a loss of power would but for what the system has not written yet.
+    pub(crate) fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
     pub(crate) fn has_ended(&mut self) -> bool {
         self.child.try_wait().unwrap().is_some()
+    }
+
+    /// Waits for the end; all of standard error that was not waited for.
+    pub(crate) fn talk(mut self) -> Vec<String> {
+        let talk = std::iter::from_fn(|| self.stderr.next()).collect();
+        self.child.wait().unwrap();
+        talk
     }
 
     /// Waits for the end.
@@ -175,7 +192,11 @@ impl Server {
     }
 
     pub(crate) fn start_with(args: &[&str]) -> Self {
-        let mut running = Running::start(args);
+        Self::of(Running::start(args))
+    }
+
+    /// The one that runs.
+    pub(crate) fn of(mut running: Running) -> Self {
         let line = running.line();
         let url = line
             .strip_prefix("listening on ")

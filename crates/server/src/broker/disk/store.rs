@@ -210,7 +210,23 @@ impl Store {
     }
 
     /// Does all of it, and returns when it is on the disk.
+    ///
+    /// When nothing more can be written behind what waits to be moved into the database, that is
+    /// moved, and what it took is written over: a log that has found its size goes on so even on a
+    /// disk that others have filled.
     pub(super) fn commit(&mut self, changes: &Changes) -> rusqlite::Result<()> {
+        match self.try_commit(changes) {
+            Err(error) if matches!(outage(&error), Outage::Full | Outage::Failing) => {
+                self.0
+                    .query_row("PRAGMA wal_checkpoint(PASSIVE)", (), |_| Ok(()))
+                    .map_err(|_| error)?;
+                self.try_commit(changes)
+            }
+            done => done,
+        }
+    }
+
+    fn try_commit(&mut self, changes: &Changes) -> rusqlite::Result<()> {
         let transaction = self
             .0
             .transaction_with_behavior(TransactionBehavior::Immediate)?;
