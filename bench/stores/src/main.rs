@@ -38,7 +38,11 @@ fn main() -> Outcome<()> {
         ["--start", store, dir] => start(store, Path::new(dir)),
         ["--full", store, dir] => full(store, Path::new(dir)),
         [dir, ref names @ ..] => {
-            let names = if names.is_empty() { stores::NAMES } else { names };
+            let names = if names.is_empty() {
+                stores::NAMES
+            } else {
+                names
+            };
             table(Path::new(dir), names)
         }
         [] => Err("say in which directory to measure".into()),
@@ -114,10 +118,13 @@ impl Load {
                 deletes.extend(kept.pop_front());
             }
             // Name, type, time and the like, then a body that does not compress.
-            let mut record = format!("flights/{channel:06}|application/json|1790000000000|").into_bytes();
+            let mut record =
+                format!("flights/{channel:06}|application/json|1790000000000|").into_bytes();
             let mut noise = self.random;
             record.extend((0..BODY).map(|_| {
-                noise = noise.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                noise = noise
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(1);
                 (noise >> 56) as u8
             }));
             inserts.push((self.next, record));
@@ -137,19 +144,27 @@ fn fill(name: &str, dir: &Path) -> Outcome<()> {
         store.commit(&inserts, &deletes)?;
     }
     let books = 100_000 * 80 / 1024;
-    println!("filled with 400,000 in batches of 1,000: {:.1} s", begun.elapsed().as_secs_f64());
+    println!(
+        "filled with 400,000 in batches of 1,000: {:.1} s",
+        begun.elapsed().as_secs_f64()
+    );
     for publishers in PUBLISHERS {
         let (rate, slowest) = rate(&mut *store, &mut load, publishers)?;
         println!("{publishers} publishers: {rate:.0}/s, slowest {slowest:.0} ms");
     }
-    let of_one: Vec<u64> = (0..100).map(|n| load.channels[n * 7].back().copied().unwrap_or(1)).collect();
+    let of_one: Vec<u64> = (0..100)
+        .map(|n| load.channels[n * 7].back().copied().unwrap_or(1))
+        .collect();
     let begun = Instant::now();
     for _ in 0..100 {
         for &offset in &of_one {
             std::hint::black_box(store.get(offset)?);
         }
     }
-    println!("read 100 scattered: {:.0} µs", begun.elapsed().as_secs_f64() * 1e4);
+    println!(
+        "read 100 scattered: {:.0} µs",
+        begun.elapsed().as_secs_f64() * 1e4
+    );
     println!(
         "memory: {} MiB now, {} MiB at most",
         memory("VmRSS:")?.saturating_sub(before + books) / 1024,
@@ -168,17 +183,19 @@ fn rate(store: &mut dyn Store, load: &mut Load, publishers: usize) -> Outcome<(f
     let threads: Vec<_> = (0..publishers)
         .map(|_| {
             let publish = publish.clone();
-            std::thread::Builder::new().stack_size(64 << 10).spawn(move || {
-                let mut slowest = Duration::ZERO;
-                loop {
-                    let begun = Instant::now();
-                    let (done, answer) = mpsc::sync_channel(1);
-                    if publish.send(done).is_err() || answer.recv().is_err() {
-                        return slowest;
+            std::thread::Builder::new()
+                .stack_size(64 << 10)
+                .spawn(move || {
+                    let mut slowest = Duration::ZERO;
+                    loop {
+                        let begun = Instant::now();
+                        let (done, answer) = mpsc::sync_channel(1);
+                        if publish.send(done).is_err() || answer.recv().is_err() {
+                            return slowest;
+                        }
+                        slowest = slowest.max(begun.elapsed());
                     }
-                    slowest = slowest.max(begun.elapsed());
-                }
-            })
+                })
         })
         .collect::<Result<_, _>>()?;
     drop(publish);
@@ -231,7 +248,11 @@ fn start(name: &str, dir: &Path) -> Outcome<()> {
         "after a kill: opened in {} ms, {count} records read in {} ms, {}",
         opened.as_millis(),
         (begun.elapsed() - opened).as_millis(),
-        if last >= acknowledged { "all acknowledged are there" } else { "ACKNOWLEDGED ONES ARE LOST" }
+        if last >= acknowledged {
+            "all acknowledged are there"
+        } else {
+            "ACKNOWLEDGED ONES ARE LOST"
+        }
     );
     Ok(())
 }
@@ -240,7 +261,10 @@ fn small_disk(name: &str, dir: &Path) -> Outcome<()> {
     let small: PathBuf = dir.join("small");
     std::fs::create_dir_all(&small)?;
     let size = format!("size={SMALL}");
-    let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(&small).status()?;
+    let mounted = Command::new("mount")
+        .args(["-t", "tmpfs", "-o", &size, "tmpfs"])
+        .arg(&small)
+        .status()?;
     if !mounted.success() {
         println!("full disk: not measured, for only root may mount one");
         return Ok(());
@@ -286,10 +310,13 @@ fn full(name: &str, dir: &Path) -> Outcome<()> {
     std::fs::remove_file(&ballast)?;
     let (inserts, deletes) = load.batch(1);
     let again = store.commit(&inserts, &deletes);
-    println!("- with space again: {}", match again {
-        Ok(()) => "it writes".to_owned(),
-        Err(error) => format!("CANNOT WRITE: {error}"),
-    });
+    println!(
+        "- with space again: {}",
+        match again {
+            Ok(()) => "it writes".to_owned(),
+            Err(error) => format!("CANNOT WRITE: {error}"),
+        }
+    );
     drop(store);
     let mut store = stores::open(name, &dir.join("log"))?;
     println!("- opened again: {}", read(&mut *store));
@@ -299,7 +326,10 @@ fn full(name: &str, dir: &Path) -> Outcome<()> {
 /// A line of `/proc/self/status`, in KiB.
 fn memory(field: &str) -> Outcome<usize> {
     let status = std::fs::read_to_string("/proc/self/status")?;
-    let line = status.lines().find(|line| line.starts_with(field)).ok_or("no such field")?;
+    let line = status
+        .lines()
+        .find(|line| line.starts_with(field))
+        .ok_or("no such field")?;
     Ok(line.split_whitespace().nth(1).unwrap_or_default().parse()?)
 }
 

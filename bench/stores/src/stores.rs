@@ -20,8 +20,6 @@ pub const NAMES: &[&str] = &[
     "lmdb",
     #[cfg(feature = "redb")]
     "redb",
-    #[cfg(feature = "rocksdb")]
-    "rocksdb",
     #[cfg(feature = "sled")]
     "sled",
     #[cfg(feature = "sqlite")]
@@ -37,8 +35,6 @@ pub fn open(name: &str, dir: &Path) -> Outcome<Box<dyn Store>> {
         "lmdb" => Box::new(Lmdb::open(dir)?),
         #[cfg(feature = "redb")]
         "redb" => Box::new(Redb::open(dir)?),
-        #[cfg(feature = "rocksdb")]
-        "rocksdb" => Box::new(Rocks::open(dir)?),
         #[cfg(feature = "sled")]
         "sled" => Box::new(Sled(sled::open(dir.join("sled"))?)),
         #[cfg(feature = "sqlite")]
@@ -65,7 +61,10 @@ impl Fjall {
 #[cfg(feature = "fjall")]
 impl Store for Fjall {
     fn commit(&mut self, inserts: &[(u64, Vec<u8>)], deletes: &[u64]) -> Outcome<()> {
-        let mut batch = self.db.batch().durability(Some(fjall::PersistMode::SyncData));
+        let mut batch = self
+            .db
+            .batch()
+            .durability(Some(fjall::PersistMode::SyncData));
         for (offset, record) in inserts {
             batch.insert(&self.log, offset.to_be_bytes(), record.as_slice());
         }
@@ -76,7 +75,10 @@ impl Store for Fjall {
     }
 
     fn get(&mut self, offset: u64) -> Outcome<Option<Vec<u8>>> {
-        Ok(self.log.get(offset.to_be_bytes())?.map(|record| record.to_vec()))
+        Ok(self
+            .log
+            .get(offset.to_be_bytes())?
+            .map(|record| record.to_vec()))
     }
 
     fn scan(&mut self, each: &mut dyn FnMut(u64, &[u8])) -> Outcome<()> {
@@ -186,46 +188,6 @@ impl Store for Redb {
     }
 }
 
-#[cfg(feature = "rocksdb")]
-struct Rocks(rocksdb::DB);
-
-#[cfg(feature = "rocksdb")]
-impl Rocks {
-    fn open(dir: &Path) -> Outcome<Self> {
-        let mut options = rocksdb::Options::default();
-        options.create_if_missing(true);
-        Ok(Self(rocksdb::DB::open(&options, dir.join("rocksdb"))?))
-    }
-}
-
-#[cfg(feature = "rocksdb")]
-impl Store for Rocks {
-    fn commit(&mut self, inserts: &[(u64, Vec<u8>)], deletes: &[u64]) -> Outcome<()> {
-        let mut batch = rocksdb::WriteBatch::default();
-        for (offset, record) in inserts {
-            batch.put(offset.to_be_bytes(), record);
-        }
-        for offset in deletes {
-            batch.delete(offset.to_be_bytes());
-        }
-        let mut options = rocksdb::WriteOptions::default();
-        options.set_sync(true);
-        Ok(self.0.write_opt(&batch, &options)?)
-    }
-
-    fn get(&mut self, offset: u64) -> Outcome<Option<Vec<u8>>> {
-        Ok(self.0.get(offset.to_be_bytes())?)
-    }
-
-    fn scan(&mut self, each: &mut dyn FnMut(u64, &[u8])) -> Outcome<()> {
-        for entry in self.0.iterator(rocksdb::IteratorMode::Start) {
-            let (key, value) = entry?;
-            each(u64::from_be_bytes(key[..].try_into()?), &value);
-        }
-        Ok(())
-    }
-}
-
 #[cfg(feature = "sled")]
 struct Sled(sled::Db);
 
@@ -245,7 +207,10 @@ impl Store for Sled {
     }
 
     fn get(&mut self, offset: u64) -> Outcome<Option<Vec<u8>>> {
-        Ok(self.0.get(offset.to_be_bytes())?.map(|record| record.to_vec()))
+        Ok(self
+            .0
+            .get(offset.to_be_bytes())?
+            .map(|record| record.to_vec()))
     }
 
     fn scan(&mut self, each: &mut dyn FnMut(u64, &[u8])) -> Outcome<()> {
@@ -294,12 +259,18 @@ impl Store for Sqlite {
 
     fn get(&mut self, offset: u64) -> Outcome<Option<Vec<u8>>> {
         use rusqlite::OptionalExtension as _;
-        let mut get = self.0.prepare_cached("SELECT record FROM log WHERE offset = ?1")?;
-        Ok(get.query_row((offset as i64,), |row| row.get(0)).optional()?)
+        let mut get = self
+            .0
+            .prepare_cached("SELECT record FROM log WHERE offset = ?1")?;
+        Ok(get
+            .query_row((offset as i64,), |row| row.get(0))
+            .optional()?)
     }
 
     fn scan(&mut self, each: &mut dyn FnMut(u64, &[u8])) -> Outcome<()> {
-        let mut all = self.0.prepare_cached("SELECT offset, record FROM log ORDER BY offset")?;
+        let mut all = self
+            .0
+            .prepare_cached("SELECT offset, record FROM log ORDER BY offset")?;
         let mut rows = all.query(())?;
         while let Some(row) = rows.next()? {
             each(row.get::<_, i64>(0)? as u64, row.get_ref(1)?.as_blob()?);
