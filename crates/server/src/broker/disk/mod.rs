@@ -10,6 +10,7 @@ mod place;
 mod queue;
 mod reading;
 mod recent;
+mod rows;
 mod store;
 #[cfg(test)]
 mod tests;

@@ -12,7 +12,8 @@ use super::place::{Mark, Place};
 use super::queue::Queue;
 use super::reading::Readers;
 use super::recent::Recent;
-use super::store::{self, FORMAT, Format, Meta, Row, Store, millis};
+use super::rows::{Row, millis};
+use super::store::{self, FORMAT, Format, Meta, Store};
 use super::writer::Writer;
 use super::{Shared, Slot, State};
 use crate::broker::idempotency::Keys;
@@ -115,12 +116,9 @@ pub(super) fn open(
     if store.is_read_only().map_err(failed)? {
         return Err(lost(io::ErrorKind::PermissionDenied.into()));
     }
-    match store.format().map_err(failed)? {
-        Format::New => {
-            store.settle().map_err(failed)?;
-            store.create().map_err(failed)?;
-        }
-        Format::Known => store.settle().map_err(failed)?,
+    let format = store.format().map_err(failed)?;
+    match format {
+        Format::New | Format::Known => store.settle().map_err(failed)?,
         Format::Newer(found) => {
             return Err(OpenError::Newer {
                 path,
@@ -129,6 +127,15 @@ pub(super) fn open(
             });
         }
         Format::Foreign => return Err(OpenError::Foreign { path }),
+    }
+    if store.setting("journal_mode").map_err(failed)? != "wal" {
+        return Err(lost(io::Error::new(
+            io::ErrorKind::Unsupported,
+            "its file system cannot share memory between readers and the writer; use a local one",
+        )));
+    }
+    if format == Format::New {
+        store.create().map_err(failed)?;
     }
 
     let rows = read(&store).map_err(|error| match error {

@@ -34,7 +34,13 @@ impl Place {
             let dir = dir.to_owned();
             return Err(OpenError::NotDirectory { dir });
         }
-        make(dir).map_err(failed)?;
+        if !dir.is_dir() {
+            make(dir).map_err(failed)?;
+            if let Some(parent) = dir.parent() {
+                // A parent that cannot be read cannot be synced; its system syncs it in time.
+                let _ = sync_directory(parent);
+            }
+        }
         let lock = File::options()
             .write(true)
             .create(true)

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use futures_util::future::{BoxFuture, FutureExt as _};
 use tokio::sync::Semaphore;
 
-use super::store::Reader;
+use super::rows::Reader;
 use super::{Shared, Slot, State};
 use crate::broker::log::cut;
 use crate::broker::{MissedPage, Outage, Pages, Since};
