@@ -297,7 +297,7 @@ fn a_limit_on_files_refuses_publications_and_nothing_else() {
 #[test]
 fn a_full_disk_refuses_publications_until_there_is_space_again() {
     if !is_root() {
-        eprintln!("not run: only root may mount a small disk");
+        not_run("only root may mount a small disk");
         return;
     }
     let parent = tempfile::tempdir().unwrap();
@@ -329,6 +329,11 @@ fn a_full_disk_refuses_publications_until_there_is_space_again() {
     assert_eq!(get(server.address(), "full/0", "").unwrap().body, "after");
 }
 
+#[expect(clippy::print_stderr, reason = "a test says so that it was not run")]
+fn not_run(why: &str) {
+    eprintln!("not run: {why}");
+}
+
 /// A small file system in memory, gone when this is dropped.
 struct Mount(std::path::PathBuf);
 
@@ -340,7 +345,7 @@ impl Mount {
             .arg(at)
             .status();
         if !mounted.unwrap().success() {
-            eprintln!("not run: this machine lets nobody mount a small disk");
+            not_run("this machine lets nobody mount a small disk");
             return None;
         }
         Some(Self(at.to_owned()))
