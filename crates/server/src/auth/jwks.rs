@@ -38,7 +38,7 @@ pub(super) enum KeySetError {
 #[derive(Debug)]
 enum Source {
     File(PathBuf),
-    Url(Fetch),
+    Url(Box<Fetch>),
 }
 
 /// One issuer's keys.
@@ -64,7 +64,7 @@ struct Kept {
 impl Jwks {
     pub(super) fn new(text: &str, age: Duration) -> Result<Self, AuthError> {
         let source = if text.contains("://") {
-            Source::Url(Fetch::new("token.jwks", text)?)
+            Source::Url(Box::new(Fetch::new("token.jwks", text)?))
         } else {
             Source::File(PathBuf::from(text))
         };

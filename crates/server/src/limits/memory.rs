@@ -30,7 +30,7 @@ impl Memory {
     }
 }
 
-/// The line `VmRSS:	   12345 kB`.
+/// The number of the line that begins with `VmRSS:`, which is in kB.
 fn resident(status: &str) -> Option<usize> {
     let line = status
         .lines()

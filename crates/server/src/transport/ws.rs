@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
-use std::vec;
 
 use axum::body::Body;
 use axum::extract::Request;
@@ -19,7 +18,7 @@ use serde::Deserialize;
 
 use super::standing;
 use crate::auth::Grant;
-use crate::broker::{Since, Subscription};
+use crate::broker::{Missed, Since, Subscription};
 use crate::channel::Filter;
 use crate::drain::Turn;
 use crate::http::{App, Kind, Problem};
@@ -148,7 +147,7 @@ struct Session {
     right: Right,
     turn: Turn,
     first: Option<Broadcast>,
-    missed: vec::IntoIter<Arc<Publication>>,
+    missed: Missed,
     live: Live,
     listening: Listening,
     /// How often the client spoke of late.
@@ -202,7 +201,7 @@ impl Session {
             right,
             turn: Turn::any(),
             first,
-            missed: subscription.missed.into_iter(),
+            missed: subscription.missed,
             live: subscription.live,
             listening,
             said: limits::Meter::default(),
@@ -242,6 +241,9 @@ impl Session {
     /// Takes what waits, hands it to the system in one flush, and waits for more.
     async fn serve(&mut self, app: &App) -> End {
         loop {
+            if self.missed.load().await.is_err() {
+                return End::Lagged;
+            }
             let more = match self.fill() {
                 Ok(more) => more,
                 Err(end) => return end,
@@ -299,8 +301,10 @@ impl Session {
             if queued >= BATCH {
                 break true;
             }
-            let publication = match self.missed.next() {
+            let publication = match self.missed.try_next() {
                 Some(missed) => missed,
+                // The next page is loaded first.
+                None if !self.missed.is_empty() => break true,
                 None => match self.live.try_next() {
                     Ok(Some(publication)) => publication,
                     Ok(None) => break false,
