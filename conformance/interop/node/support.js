@@ -14,7 +14,7 @@ function binary(variable) {
 
 /** Starts `openline serve` on a free port. `url` has no slash at its end. */
 export async function startServer(...options) {
-  const child = spawn(binary("OPENLINE_BIN"), ["serve", "--listen", "127.0.0.1:0", ...options], {
+  const child = spawn(binary("OPENLINE_BIN"), ["serve", "--memory", "--listen", "127.0.0.1:0", ...options], {
     stdio: ["ignore", "pipe", "inherit"],
   });
   const exited = once(child, "exit");

@@ -78,7 +78,8 @@ class Server(Program):
     """`openline serve` on a free port."""
 
     def __init__(self, *arguments, **options):
-        super().__init__(binary("OPENLINE_BIN"), "serve", "--listen", "127.0.0.1:0", *arguments, **options)
+        super().__init__(binary("OPENLINE_BIN"), "serve", "--memory", "--listen", "127.0.0.1:0", *arguments,
+                         **options)
         line = self.line() or ""
         found = re.fullmatch(r"listening on (http://127\.0\.0\.1:(\d+))/", line)
         if not found:

@@ -252,7 +252,7 @@ def test_other_methods_and_paths_are_told_so(server, name):
 
 def test_an_address_in_use_is_an_error_and_not_a_shared_port(server):
     address = f"127.0.0.1:{server.port}"
-    done = subprocess.run([binary("OPENLINE_BIN"), "serve", "--listen", address], stdin=subprocess.DEVNULL,
+    done = subprocess.run([binary("OPENLINE_BIN"), "serve", "--memory", "--listen", address], stdin=subprocess.DEVNULL,
                           capture_output=True, text=True, timeout=HANGS)
     assert (done.returncode, done.stdout) == (1, "")
     assert address in done.stderr

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::keep::Keep;
 use crate::settings::Flags;
 
 // Lines of at most 78 characters: these texts are wrapped here, and must not be again by a usual terminal.
@@ -80,7 +81,7 @@ pub(crate) enum Command {
 #[command(after_help = SERVER_NOTES)]
 pub(crate) struct Demo {
     #[command(flatten)]
-    pub(crate) serve: Serve,
+    pub(crate) flags: Flags,
 
     /// How many times faster than that day; 120 is two hours a minute. Quiet stretches are shortened to one second,
     /// so below 60 (a minute of that day a second) the pace does not drop
@@ -93,6 +94,9 @@ pub(crate) struct Demo {
 pub(crate) struct Serve {
     #[command(flatten)]
     pub(crate) flags: Flags,
+
+    #[command(flatten)]
+    pub(crate) keep: Keep,
 }
 
 #[derive(Debug, Args)]

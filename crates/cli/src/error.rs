@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 use openline::{CloseCode, ConnectError};
-use openline_server::{BindError, NameError, SettingError};
+use openline_server::{BindError, NameError, OpenError, SettingError};
 
 use crate::feed::{DataError, FeedError};
 use crate::http::Answer;
@@ -47,6 +47,8 @@ pub(crate) enum Error {
         place: String,
         problem: SettingError,
     },
+    #[error("no directory to keep publications in is known")]
+    NoDataDir,
     #[error("{option} has a character that an HTTP header cannot carry")]
     HeaderValue { option: &'static str },
 
@@ -134,6 +136,7 @@ impl Error {
             | Self::ServerUrl { .. }
             | Self::NoBody
             | Self::IntervalWithoutPoll
+            | Self::NoDataDir
             | Self::HeaderValue { .. }
             | Self::Setting { .. }
             | Self::Bind(BindError::Host { .. } | BindError::Origin { .. }) => EXIT_USAGE,
@@ -202,6 +205,10 @@ impl Error {
             Self::Config(_) => {
                 "docs/configuration.md lists all keys; so does `openline check-config --reference`"
             }
+            Self::NoDataDir => {
+                "name one with --data-dir, or keep them in memory only with --memory"
+            }
+            Self::Bind(BindError::Log(error)) => return log_hint(error),
             Self::Bind(error) => return bind_hint(error),
             Self::Connect { source, .. } => return connect_hint(source),
             Self::WebSocket(error) => return connect_hint(error),
@@ -301,6 +308,28 @@ fn bind_hint(error: &BindError) -> Option<String> {
         }
         _ => None,
     }
+}
+
+fn log_hint(error: &OpenError) -> Option<String> {
+    let hint = match error {
+        OpenError::InUse { .. } => {
+            "stop the other server, or choose another directory with --data-dir; --memory keeps nothing on the disk"
+        }
+        OpenError::NotDirectory { .. } | OpenError::Foreign { .. } => {
+            "choose another directory with --data-dir; one that is not there yet is made"
+        }
+        OpenError::Directory { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
+            "let this user write there, or choose another directory with --data-dir"
+        }
+        OpenError::Newer { .. } => {
+            "start the Openline that made it, or begin anew in another directory with --data-dir"
+        }
+        OpenError::Damaged { .. } => {
+            "nothing was changed; put a backup back, or move the directory away to begin anew (docs/storage.md)"
+        }
+        _ => return None,
+    };
+    Some(hint.to_owned())
 }
 
 fn connect_hint(error: &(dyn std::error::Error + 'static)) -> Option<String> {

@@ -7,6 +7,7 @@ mod credential;
 mod error;
 mod feed;
 mod http;
+mod keep;
 mod listen;
 mod output;
 mod publish;

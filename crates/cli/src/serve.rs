@@ -11,15 +11,27 @@ use crate::args::{CheckConfig, Demo, Serve};
 use crate::error::Error;
 use crate::feed::{self, Day, Replay};
 use crate::output::{Output, talk};
-use crate::settings::{self, Flags};
+use crate::settings;
 use crate::signals::{Hangups, Shutdown};
 
 /// Serves until the end is asked for.
 pub(crate) async fn serve(args: Serve) -> Result<(), Error> {
-    let (shutdown, config) = start(&args.flags, false)?;
+    let load = move || {
+        let mut config = settings::load(&args.flags)?;
+        args.keep.settle(&mut config)?;
+        Ok(config)
+    };
+    let (shutdown, config) = start(&load)?;
     let hangups = Hangups::new()?;
+    let kept = match &config.data_dir {
+        Some(directory) if !config.memory => {
+            format!("publications are kept in {}", directory.display())
+        }
+        _ => "publications are kept in memory, and gone with this server".to_owned(),
+    };
     let server = bind(config).await?;
-    tokio::spawn(reload(args.flags, false, server.reload(), hangups));
+    talk(kept);
+    tokio::spawn(reload(load, server.reload(), hangups));
     Output::new().line(&listening(&server)).await?;
     ended(server.run(shutdown.requested()).await);
     Ok(())
@@ -27,12 +39,21 @@ pub(crate) async fn serve(args: Serve) -> Result<(), Error> {
 
 /// Serves the page and replays the day until the end is asked for.
 pub(crate) async fn demo(args: Demo) -> Result<(), Error> {
-    let (shutdown, config) = start(&args.serve.flags, true)?;
+    let load = move || {
+        let mut config = settings::load(&args.flags)?;
+        config.pages = true;
+        // Another day begins with each start.
+        config.memory = true;
+        // The demo's board is for whoever can reach it; what is on it is not.
+        config.anonymous.subscribe.get_or_insert(true);
+        Ok(config)
+    };
+    let (shutdown, config) = start(&load)?;
     let hangups = Hangups::new()?;
     let day = Arc::new(Day::embedded()?);
     let flights = day.flights();
     let server = bind(config).await?;
-    tokio::spawn(reload(args.serve.flags, true, server.reload(), hangups));
+    tokio::spawn(reload(load, server.reload(), hangups));
     let page = page(&server);
     let mut output = Output::new();
     for line in [
@@ -88,8 +109,8 @@ pub(crate) async fn new_key() -> Result<(), Error> {
 }
 
 /// Takes over the process's signals and its log, and reads the configuration.
-fn start(flags: &Flags, pages: bool) -> Result<(Shutdown, Config), Error> {
-    let config = load(flags, pages)?;
+fn start(load: &impl Fn() -> Result<Config, Error>) -> Result<(Shutdown, Config), Error> {
+    let config = load()?;
     let filter = EnvFilter::builder()
         .with_default_directive(tracing_subscriber::filter::LevelFilter::WARN.into())
         .parse_lossy(&config.log);
@@ -109,16 +130,6 @@ fn start(flags: &Flags, pages: bool) -> Result<(Shutdown, Config), Error> {
     Ok((Shutdown::on_signals()?, config))
 }
 
-fn load(flags: &Flags, pages: bool) -> Result<Config, Error> {
-    let mut config = settings::load(flags)?;
-    config.pages = pages;
-    if pages {
-        // The demo's board is for whoever can reach it; what is on it is not.
-        config.anonymous.subscribe.get_or_insert(true);
-    }
-    Ok(config)
-}
-
 async fn bind(config: Config) -> Result<Server, Error> {
     // A supervisor that has bound the socket hands it over (systemd's LISTEN_FDS).
     let handed = ListenFd::from_env().take_tcp_listener(0).ok().flatten();
@@ -133,11 +144,10 @@ async fn bind(config: Config) -> Result<Server, Error> {
 
 /// Reads the configuration again whenever the process is told to (SIGHUP). What is wrong then is told, and nothing
 /// changes.
-async fn reload(flags: Flags, pages: bool, reload: Reload, mut hangups: Hangups) {
+async fn reload(load: impl Fn() -> Result<Config, Error>, reload: Reload, mut hangups: Hangups) {
     loop {
         hangups.next().await;
-        let changed =
-            load(&flags, pages).and_then(|config| reload.apply(config).map_err(Error::Bind));
+        let changed = load().and_then(|config| reload.apply(config).map_err(Error::Bind));
         match changed {
             Ok(fixed) if fixed.is_empty() => talk("reloaded the configuration"),
             Ok(fixed) => talk(format_args!(

@@ -84,15 +84,23 @@ impl Hangups {
 struct Signals {
     interrupt: tokio::signal::unix::Signal,
     terminate: tokio::signal::unix::Signal,
+    /// Sent where a file would pass a limit on its size. Unless somebody takes it, it ends the process; then the write
+    /// just fails, and is told as a full disk is.
+    _file_size: Option<tokio::signal::unix::Signal>,
 }
 
 #[cfg(unix)]
 impl Signals {
     fn new() -> std::io::Result<Self> {
         use tokio::signal::unix::{SignalKind, signal};
+        /// SIGXFSZ by its number on every system but Linux on MIPS.
+        const FILE_SIZE: i32 = 25;
+        let is_known = cfg!(not(any(target_arch = "mips", target_arch = "mips64")));
+        let file_size = is_known.then(|| signal(SignalKind::from_raw(FILE_SIZE)));
         Ok(Self {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
+            _file_size: file_size.transpose()?,
         })
     }
 

@@ -107,11 +107,12 @@ pub(crate) async fn readyz(State(app): State<Arc<App>>, request: Request) -> Res
         return problem.into_response();
     }
     let why_not = if app.drain.has_begun() {
-        Some("draining\n")
+        Some("draining\n".to_owned())
     } else if app.limits.growth(&app.now().config).is_err() {
-        Some("out of memory (limits.memory)\n")
+        Some("out of memory (limits.memory)\n".to_owned())
     } else {
-        None
+        let outage = app.broker.stats().outage;
+        outage.map(|outage| format!("publications are refused: {outage}\n"))
     };
     told(match why_not {
         None => "ready\n".into_response(),

@@ -20,6 +20,19 @@ impl Epoch {
     }
 }
 
+impl FromStr for Epoch {
+    type Err = CursorError;
+
+    fn from_str(text: &str) -> Result<Self, CursorError> {
+        let epoch: [u8; EPOCH] = text.as_bytes().try_into().map_err(|_| CursorError)?;
+        epoch
+            .iter()
+            .all(|c| c.is_ascii_digit() || c.is_ascii_lowercase())
+            .then_some(Self(epoch))
+            .ok_or(CursorError)
+    }
+}
+
 impl fmt::Display for Epoch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0
@@ -71,14 +84,7 @@ impl FromStr for Cursor {
 
     fn from_str(text: &str) -> Result<Self, CursorError> {
         let (epoch, place) = text.split_once(':').ok_or(CursorError)?;
-        let epoch: [u8; EPOCH] = epoch.as_bytes().try_into().map_err(|_| CursorError)?;
-        if !epoch
-            .iter()
-            .all(|c| c.is_ascii_digit() || c.is_ascii_lowercase())
-        {
-            return Err(CursorError);
-        }
-        let epoch = Epoch(epoch);
+        let epoch = epoch.parse()?;
         match place.split_once('-') {
             None => Ok(Self::after(epoch, parse_offset(place)?)),
             Some((offset, settled)) => {

@@ -55,8 +55,9 @@ mod wire;
 
 pub use auth::{AuthError, KeyHash, NewKey};
 pub use broker::{
-    Appended, Broker, BrokerError, Fingerprint, Idempotency, KEY_LIFETIME, MemoryBroker, Page,
-    Scope, Since, Subscription,
+    Appended, Broker, BrokerError, DiskBroker, Fingerprint, Idempotency, KEY_LIFETIME,
+    MemoryBroker, Missed, MissedPage, OpenError, Outage, Page, Pages, Scope, Since, Stats,
+    Subscription,
 };
 pub use channel::{Channel, Filter, MAX_NAME, MAX_SEGMENT, MAX_SEGMENTS, NameError, Pattern};
 pub use clock::{Clock, SystemClock};

@@ -15,6 +15,7 @@ use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
+use crate::broker::Stats;
 use crate::http::App;
 
 /// How somebody listens.
@@ -171,12 +172,17 @@ impl Drop for Listening {
     }
 }
 
+fn signed(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
 /// What is counted elsewhere, as it is when somebody asks.
 #[derive(Debug)]
 struct LookedUp {
     connections: i64,
     memory: i64,
     draining: i64,
+    log: Stats,
     refusals: Vec<(&'static str, u64)>,
     drops: Vec<(&'static str, u64)>,
 }
@@ -184,11 +190,11 @@ struct LookedUp {
 impl LookedUp {
     fn of(app: &App) -> Self {
         app.limits.memory.read();
-        let signed = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
         Self {
             connections: signed(app.tasks.len()),
             memory: signed(app.limits.memory.resident()),
             draining: i64::from(app.drain.has_begun()),
+            log: app.broker.stats(),
             refusals: app
                 .limits
                 .refusals()
@@ -215,6 +221,31 @@ impl Collector for LookedUp {
                 "draining",
                 "Whether the server is about to end",
                 self.draining,
+            ),
+            (
+                "log_publications",
+                "Publications that the log keeps",
+                signed(self.log.publications),
+            ),
+            (
+                "log_bytes",
+                "What they count as, which history.total_bytes bounds",
+                signed(self.log.bytes),
+            ),
+            (
+                "log_channels",
+                "Channels that the log knows, which history.channels bounds",
+                signed(self.log.channels),
+            ),
+            (
+                "log_waiting",
+                "Publications that wait to be written to the disk",
+                signed(self.log.waiting),
+            ),
+            (
+                "log_refuses",
+                "Whether the last publication could not be written, so that publishing is answered 503",
+                i64::from(self.log.outage.is_some()),
             ),
         ] {
             let gauge = ConstGauge::new(value);

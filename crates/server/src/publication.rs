@@ -192,19 +192,25 @@ impl Content {
     /// nested at most 100 deep; `text/*` that is not UTF-8 is binary.
     pub fn new(content_type: &str, body: Bytes) -> Result<Self, ContentError> {
         let essence = check_content_type(content_type)?;
-        let kind = if essence == "application/json" || essence.ends_with("+json") {
+        let kind = kind(&essence, &body);
+        if kind == Kind::Json {
             check_json(&body)?;
-            Kind::Json
-        } else if essence.starts_with("text/") && std::str::from_utf8(&body).is_ok() {
-            Kind::Text
-        } else {
-            Kind::Binary
-        };
+        }
         Ok(Self {
             content_type: content_type.into(),
             body,
             kind,
         })
+    }
+
+    /// What was checked when it was published, from where it was kept since.
+    pub(crate) fn kept(content_type: &str, body: Bytes) -> Self {
+        let essence = check_content_type(content_type).unwrap_or_default();
+        Self {
+            kind: kind(&essence, &body),
+            content_type: content_type.into(),
+            body,
+        }
     }
 
     /// The media type, as it was given.
@@ -271,6 +277,16 @@ pub enum ContentError {
         /// Its column in bytes, counted from 1.
         column: usize,
     },
+}
+
+fn kind(essence: &str, body: &[u8]) -> Kind {
+    if essence == "application/json" || essence.ends_with("+json") {
+        Kind::Json
+    } else if essence.starts_with("text/") && std::str::from_utf8(body).is_ok() {
+        Kind::Text
+    } else {
+        Kind::Binary
+    }
 }
 
 fn push_json_string(out: &mut String, text: &str) {

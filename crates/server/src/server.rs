@@ -14,7 +14,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::admin;
 use crate::auth::{Auth, AuthError};
-use crate::broker::{Broker, MemoryBroker};
+use crate::broker::{Broker, DiskBroker, MemoryBroker, OpenError};
 use crate::channel::{Channel, NameError};
 use crate::config::Config;
 use crate::connection::Connections;
@@ -76,10 +76,8 @@ impl Server {
             None => None,
         };
         let hub = Hub::new(config.max_queue);
-        let keys = config.max_idempotency_keys;
-        let broker: Arc<dyn Broker> =
-            Arc::new(MemoryBroker::new(config.history.clone(), keys, hub.clone()));
         let current = current(config, address, None)?;
+        let broker = open(&current.config, hub.clone()).await?;
         let app = Arc::new(App::new(current, broker, hub));
         Ok(Self {
             listener,
@@ -100,7 +98,7 @@ impl Server {
         self.metrics.as_ref()?.local_addr().ok()
     }
 
-    /// A handle that publishes as `POST` does, before, while and after the server runs.
+    /// A handle that publishes as `POST` does, before and while the server runs.
     pub fn publisher(&self) -> Publisher {
         self.app.publisher.clone()
     }
@@ -127,7 +125,8 @@ impl Server {
 
     /// Serves until `shutdown` is done, then drains: it stops listening, closes WebSockets with
     /// code 1012, ends streams, answers what is held, lets requests under way finish, and cuts
-    /// what is still there after [`Config::drain_timeout`]. Dropping the future cuts at once.
+    /// what is still there after [`Config::drain_timeout`]. Then the log is closed, and a
+    /// [`publisher`](Self::publisher) is told so. Dropping the future cuts at once.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Drained {
         let Self {
             listener,
@@ -161,6 +160,9 @@ impl Server {
         };
         app.cut.cancel();
         app.tasks.wait().await;
+        if let Err(error) = app.broker.close().await {
+            tracing::error!(%error, "the log was not closed as it should be");
+        }
         tracing::info!(cut, "stopped");
         Drained { cut }
     }
@@ -175,6 +177,20 @@ async fn listen(address: SocketAddr) -> Result<TcpListener, BindError> {
             io::ErrorKind::AddrInUse => BindError::InUse { address },
             _ => BindError::Listen { address, source },
         })
+}
+
+/// The log that `config` asks for, with `hub` for those who follow it.
+async fn open(config: &Config, hub: Hub) -> Result<Arc<dyn Broker>, BindError> {
+    let keys = config.max_idempotency_keys;
+    let history = config.history.clone();
+    match config.data_dir.clone().filter(|_| !config.memory) {
+        None => Ok(Arc::new(MemoryBroker::new(history, keys, hub))),
+        Some(dir) => {
+            let open = move || DiskBroker::open(&dir, history, keys, hub);
+            let opened = tokio::task::spawn_blocking(open).await;
+            Ok(Arc::new(opened.map_err(|_| BindError::Stopped)??))
+        }
+    }
 }
 
 /// Changes what a running server goes by.
@@ -199,6 +215,8 @@ impl Reload {
         let fixed = self.asked.needs_restart(&config);
         let new = Config {
             listen: before.config.listen,
+            data_dir: before.config.data_dir.clone(),
+            memory: before.config.memory,
             pages: before.config.pages,
             max_connections: before.config.max_connections,
             max_bodies: before.config.max_bodies,
@@ -344,6 +362,12 @@ pub enum BindError {
         /// What the system said.
         source: io::Error,
     },
+    /// The log in [`Config::data_dir`] cannot be opened.
+    #[error(transparent)]
+    Log(#[from] OpenError),
+    /// The runtime was shut down meanwhile.
+    #[error("the runtime was shut down before the server was started")]
+    Stopped,
     /// A limit or a time is out of its bounds.
     #[error("{name} is out of bounds: it must be {bounds}")]
     Limit {

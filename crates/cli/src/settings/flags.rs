@@ -6,6 +6,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use openline_server::{Raw, Setting};
 
 use super::{flag, unnamed, variable};
+use crate::keep::Keep;
 
 /// What was given on the command line.
 #[derive(Debug, Default)]
@@ -16,6 +17,11 @@ pub(crate) struct Flags {
 }
 
 const CONFIG: &str = "config";
+
+/// Those that have an option here.
+fn open() -> impl Iterator<Item = Setting> {
+    unnamed().filter(|setting| !setting.is_secret && !Keep::has(setting))
+}
 
 fn argument(setting: &Setting) -> Arg {
     let default = match setting.default.as_deref() {
@@ -65,10 +71,9 @@ impl clap::Args for Flags {
             .value_parser(value_parser!(PathBuf))
             .help("Configuration file, in TOML; docs/configuration.md lists its keys [env: OPENLINE_CONFIG]")
             .display_order(0);
-        let open = unnamed().filter(|setting| !setting.is_secret);
         command
             .arg(file)
-            .args(open.map(|setting| argument(&setting)))
+            .args(open().map(|setting| argument(&setting)))
     }
 
     fn augment_args_for_update(command: Command) -> Command {
@@ -89,7 +94,7 @@ impl clap::FromArgMatches for Flags {
             .get_one::<PathBuf>(CONFIG)
             .cloned()
             .or_else(variable);
-        for setting in unnamed().filter(|setting| !setting.is_secret) {
+        for setting in open() {
             let Some(given) = matches.get_many::<String>(&setting.key()) else {
                 continue;
             };

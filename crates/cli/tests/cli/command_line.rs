@@ -31,6 +31,9 @@ fn each_command_has_help_with_its_defaults() {
                 "127.0.0.1:8000",
                 "--allow-origin",
                 "--allow-host",
+                "--data-dir",
+                "OPENLINE_DATA_DIR",
+                "--memory",
             ],
         ),
         (
@@ -71,9 +74,17 @@ fn the_version_is_printed() {
 fn a_wrong_command_line_ends_with_2() {
     fails(&[], 2);
     fails(&["fly"], 2);
-    fails(&["serve", "--listen", "here"], 2);
-    fails(&["serve", "--allow-host", "a/b"], 2);
-    fails(&["serve", "--allow-origin", "https://app.example/path"], 2);
+    fails(&["serve", "--memory", "--listen", "here"], 2);
+    fails(&["serve", "--memory", "--allow-host", "a/b"], 2);
+    fails(
+        &[
+            "serve",
+            "--memory",
+            "--allow-origin",
+            "https://app.example/path",
+        ],
+        2,
+    );
     fails(&["demo", "--speed", "0"], 2);
     fails(&["listen", "a", "--count", "0"], 2);
     fails(&["listen", "a", "--via", "pigeon"], 2);
@@ -145,7 +156,14 @@ fn a_password_is_not_repeated() {
 fn each_host_is_named() {
     for host in ["*", "push.example:0"] {
         let stderr = fails(
-            &["serve", "--listen", "127.0.0.1:0", "--allow-host", host],
+            &[
+                "serve",
+                "--memory",
+                "--listen",
+                "127.0.0.1:0",
+                "--allow-host",
+                host,
+            ],
             2,
         );
         assert!(stderr.contains("name each host"), "{stderr}");

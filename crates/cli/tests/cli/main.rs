@@ -2,6 +2,9 @@
 
 mod attacks;
 mod command_line;
+mod data_dir;
+mod kill_loop;
+mod post;
 mod publish_and_listen;
 mod scripted;
 mod serving;

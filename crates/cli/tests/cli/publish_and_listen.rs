@@ -186,7 +186,7 @@ fn a_listener_comes_back_when_the_server_does() {
         server.running.signal("TERM");
         assert_eq!(server.running.end().code(), Some(0), "{way}");
         listener.says("reconnecting in");
-        let server = Server::start_with(&["serve", "--listen", &address]);
+        let server = Server::start_with(&["serve", "--memory", "--listen", &address]);
         listener.says("connected to");
         // The new server's log is another one, which the listener is told.
         listener.says("GAP");

@@ -9,9 +9,9 @@ use crate::support::{self, Running, Server, run, text};
 #[test]
 fn an_address_in_use_is_an_error() {
     let server = Server::start();
-    for command in ["serve", "demo"] {
-        let output = run(&[command, "--listen", server.address()]);
-        assert_eq!(output.status.code(), Some(1), "{command}");
+    for command in [&["serve", "--memory"][..], &["demo"]] {
+        let output = run(&[command, &["--listen", server.address()]].concat());
+        assert_eq!(output.status.code(), Some(1), "{command:?}");
         assert_eq!(text(&output.stdout), "");
         let stderr = text(&output.stderr);
         assert!(stderr.starts_with("error: "), "{stderr}");
@@ -25,11 +25,11 @@ fn an_address_in_use_is_an_error() {
 
 #[test]
 fn a_signal_ends_a_server_well() {
-    for command in ["serve", "demo"] {
+    for command in [&["serve", "--memory"][..], &["demo"]] {
         for signal in ["TERM", "INT"] {
-            let server = Server::start_with(&[command, "--listen", "127.0.0.1:0"]);
+            let server = Server::start_with(&[command, &["--listen", "127.0.0.1:0"]].concat());
             server.running.signal(signal);
-            assert_eq!(server.running.end().code(), Some(0), "{command} {signal}");
+            assert_eq!(server.running.end().code(), Some(0), "{command:?} {signal}");
         }
     }
 }
@@ -83,8 +83,7 @@ fn supervised(listener: &std::net::TcpListener) -> Server {
     use std::process::{Command, Stdio};
 
     let socket = OwnedFd::from(listener.try_clone().unwrap());
-    let script =
-        r#"LISTEN_PID=$$ LISTEN_FDS=1 exec "$0" serve --listen 127.0.0.1:1 --drain 5s 3<&0"#;
+    let script = r#"LISTEN_PID=$$ LISTEN_FDS=1 exec "$0" serve --memory --listen 127.0.0.1:1 --drain 5s 3<&0"#;
     let mut command = Command::new("sh");
     command.args(["-c", script, env!("CARGO_BIN_EXE_openline")]);
     Server::started(Running::run(command.stdin(Stdio::from(socket))))
@@ -131,7 +130,7 @@ fn a_second_server_takes_a_socket_over_and_no_connection_is_refused() {
 
 #[test]
 fn a_log_that_no_terminal_shows_has_no_colours() {
-    let mut command = support::command(&["serve", "--listen", "127.0.0.1:0"]);
+    let mut command = support::command(&["serve", "--memory", "--listen", "127.0.0.1:0"]);
     let mut running = Running::run(command.env("OPENLINE_LOG", "info"));
     running.line();
     let line = running.says("listening");

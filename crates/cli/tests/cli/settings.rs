@@ -44,7 +44,7 @@ fn a_check_tells_everything_that_is_wrong_with_its_line_and_the_near_key() {
         "{stderr}"
     );
     // A server does not start with it either.
-    let output = run(&["serve", "--config", path.to_str().unwrap()]);
+    let output = run(&["serve", "--memory", "--config", path.to_str().unwrap()]);
     assert_eq!(output.status.code(), Some(1));
     assert!(text(&output.stderr).contains("wrong.toml:2"));
 }
@@ -94,7 +94,7 @@ fn the_configuration_that_is_shipped_is_sound() {
 
 #[test]
 fn a_file_that_is_not_there_is_named() {
-    let output = run(&["serve", "--config", "there/is/none.toml"]);
+    let output = run(&["serve", "--memory", "--config", "there/is/none.toml"]);
     assert_eq!(output.status.code(), Some(1));
     assert!(text(&output.stderr).contains("there/is/none.toml"));
 }
@@ -105,7 +105,7 @@ fn the_command_line_counts_more_than_the_environment_and_that_more_than_the_file
         "layers.toml",
         "listen = \"127.0.0.1:0\"\n[limits]\npublication = 3\nidempotency_keys = 7\n",
     );
-    let args = ["serve", "--config", path.to_str().unwrap()];
+    let args = ["serve", "--memory", "--config", path.to_str().unwrap()];
     for (environment, flag, taken) in [
         (None, None, 3),
         (Some("4"), None, 4),
@@ -126,7 +126,7 @@ fn the_command_line_counts_more_than_the_environment_and_that_more_than_the_file
 
 #[test]
 fn what_is_wrong_is_told_with_where_it_stands() {
-    let output = command(&["serve"])
+    let output = command(&["serve", "--memory"])
         .env("OPENLINE_LIMITS_QUEUE", "0")
         .output()
         .unwrap();
@@ -136,7 +136,7 @@ fn what_is_wrong_is_told_with_where_it_stands() {
         stderr.starts_with("error: OPENLINE_LIMITS_QUEUE: "),
         "{stderr}"
     );
-    let output = run(&["serve", "--drain", "10"]);
+    let output = run(&["serve", "--memory", "--drain", "10"]);
     assert_eq!(output.status.code(), Some(2));
     let stderr = text(&output.stderr);
     assert!(
@@ -144,7 +144,7 @@ fn what_is_wrong_is_told_with_where_it_stands() {
         "{stderr}"
     );
 
-    let mut command = command(&["serve", "--listen", "127.0.0.1:0"]);
+    let mut command = command(&["serve", "--memory", "--listen", "127.0.0.1:0"]);
     let running = Running::run(command.env("OPENLINE_LIMITS_QUEU", "1"));
     running.says("OPENLINE_LIMITS_QUEU is not a setting; did you mean OPENLINE_LIMITS_QUEUE?");
 }
@@ -158,6 +158,7 @@ fn a_new_key_lets_its_bearer_in() {
     let path = file("new-key.toml", config);
     let server = Server::start_with(&[
         "serve",
+        "--memory",
         "--listen",
         "127.0.0.1:0",
         "--config",
@@ -198,7 +199,14 @@ fn a_new_key_lets_its_bearer_in() {
 #[test]
 fn a_token_in_a_query_stands_in_no_log() {
     let secret = "olk_this_must_never_be_seen";
-    let mut command = command(&["serve", "--listen", "127.0.0.1:0", "--log", "trace"]);
+    let mut command = command(&[
+        "serve",
+        "--memory",
+        "--listen",
+        "127.0.0.1:0",
+        "--log",
+        "trace",
+    ]);
     let server = Server::started(Running::run(&mut command));
     let address = server.address();
     for request in [
@@ -241,6 +249,7 @@ fn a_hangup_reloads_the_configuration_and_an_error_changes_nothing() {
     let path = file("reload.toml", &config(&one));
     let server = Server::start_with(&[
         "serve",
+        "--memory",
         "--listen",
         "127.0.0.1:0",
         "--config",
@@ -271,6 +280,7 @@ fn a_hangup_reloads_the_configuration_and_an_error_changes_nothing() {
 fn a_log_may_be_json() {
     let mut command = command(&[
         "serve",
+        "--memory",
         "--listen",
         "127.0.0.1:0",
         "--log",

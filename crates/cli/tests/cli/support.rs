@@ -122,6 +122,16 @@ impl Running {
         assert!(status.success());
     }
 
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Ends it at once, as a loss of power would but for what the system has not written yet.
+    pub(crate) fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
     pub(crate) fn has_ended(&mut self) -> bool {
         self.child.try_wait().unwrap().is_some()
     }
@@ -178,7 +188,7 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) fn start() -> Self {
-        Self::start_with(&["serve", "--listen", "127.0.0.1:0"])
+        Self::start_with(&["serve", "--memory", "--listen", "127.0.0.1:0"])
     }
 
     pub(crate) fn start_with(args: &[&str]) -> Self {

@@ -14,7 +14,7 @@ pub const KEY_LIFETIME: Duration = Duration::from_secs(5 * 60);
 
 /// Whose key it is, and for which channel: the same key elsewhere is another key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Scope([u8; 32]);
+pub struct Scope(pub(super) [u8; 32]);
 
 impl Scope {
     /// The scope of `key`, sent by `publisher` (empty for an unnamed one) to `channel`.
@@ -29,7 +29,7 @@ impl Scope {
 
 /// What was sent under a key: a digest of type and body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Fingerprint([u8; 32]);
+pub struct Fingerprint(pub(super) [u8; 32]);
 
 impl Fingerprint {
     /// The fingerprint of `content`.
@@ -54,6 +54,8 @@ pub(super) struct Keys {
     done: HashMap<Scope, (Fingerprint, Appended)>,
     /// In the order of their appends, with their times.
     order: VecDeque<(Duration, Scope)>,
+    /// Offset of the last one that was forgotten.
+    forgotten: u64,
 }
 
 impl Keys {
@@ -62,6 +64,24 @@ impl Keys {
             bound,
             done: HashMap::new(),
             order: VecDeque::new(),
+            forgotten: 0,
+        }
+    }
+
+    /// The offset of the last append whose key was forgotten.
+    pub(super) fn forgotten(&self) -> u64 {
+        self.forgotten
+    }
+
+    /// Forgets what is over at `now`.
+    pub(super) fn expire(&mut self, now: Duration) {
+        while let Some(&(at, scope)) = self.order.front()
+            && at + KEY_LIFETIME <= now
+        {
+            self.order.pop_front();
+            if let Some((_, appended)) = self.done.remove(&scope) {
+                self.forgotten = appended.cursor.offset;
+            }
         }
     }
 
@@ -72,12 +92,7 @@ impl Keys {
         now: Duration,
         asked: &Idempotency,
     ) -> Result<Option<Appended>, BrokerError> {
-        while let Some(&(at, scope)) = self.order.front()
-            && at + KEY_LIFETIME <= now
-        {
-            self.order.pop_front();
-            self.done.remove(&scope);
-        }
+        self.expire(now);
         match self.done.get(&asked.scope) {
             Some((fingerprint, appended)) if *fingerprint == asked.fingerprint => {
                 Ok(Some(*appended))
@@ -97,10 +112,17 @@ impl Keys {
         self.done.insert(asked.scope, (asked.fingerprint, appended));
         self.order.push_back((now, asked.scope));
     }
+
+    /// Takes back the last one remembered, whose append was not done after all.
+    pub(super) fn take_back(&mut self) {
+        if let Some((_, scope)) = self.order.pop_back() {
+            self.done.remove(&scope);
+        }
+    }
 }
 
 /// A digest that no two lists of parts share: each part goes in with its length.
-fn digest<const N: usize>(parts: [&[u8]; N]) -> [u8; 32] {
+pub(super) fn digest<const N: usize>(parts: [&[u8]; N]) -> [u8; 32] {
     let mut hash = Sha256::new();
     for part in parts {
         hash.update((part.len() as u64).to_be_bytes());

@@ -1,7 +1,10 @@
 //! Where publications are kept and exchanged: the [`Broker`] trait and the brokers.
 
+mod disk;
 mod idempotency;
+mod log;
 mod memory;
+mod missed;
 #[cfg(test)]
 mod suite;
 
@@ -17,8 +20,10 @@ use crate::cursor::Cursor;
 use crate::hub::Live;
 use crate::publication::{Content, Publication};
 
+pub use self::disk::{DiskBroker, OpenError};
 pub use self::idempotency::{Fingerprint, Idempotency, KEY_LIFETIME, Scope};
 pub use self::memory::MemoryBroker;
+pub use self::missed::{Missed, MissedPage, Pages};
 
 /// A log of publications and the way to follow it.
 ///
@@ -30,7 +35,8 @@ pub use self::memory::MemoryBroker;
 /// - **Nothing early.** A publication is shown to anybody (by `latest`, `read`, `subscribe`, or
 ///   live) only once it is as durable as the `Ok` of its `append` promises. An `append` that was
 ///   dropped half-way or that failed as [`Unavailable`](BrokerError::Unavailable) may or may not
-///   have happened; its idempotency key tells when it is tried again.
+///   have happened; its idempotency key tells when it is tried again. What a broker keeps for
+///   longer than its process lives, it keeps the keys of for as long.
 /// - **No hole, no double.** In a [`Subscription`], `missed` and then `live` together hold every
 ///   matching publication after the cursor, in order, each once, however many are appended while
 ///   the subscription is made.
@@ -38,11 +44,13 @@ pub use self::memory::MemoryBroker;
 ///   dropped gets `recovered: false`. A broker remembers for each channel the greatest offset that
 ///   it dropped, by a bound or by `remove` (its floor); for channels that it forgot it keeps one
 ///   floor, the greatest of theirs. A cursor is honoured if it is of this epoch, not beyond the
-///   log's end, and not below the floor of a channel that the filter covers.
+///   log's end, and not below the floor of a channel that the filter covers. A log that was cut
+///   short, copied, or put back from a copy begins a new epoch.
 /// - **Bounds hold.** What is kept stays within the configured bounds, whatever is appended.
 ///
-/// All methods may be called at the same time from any thread. Dropping a returned future before
-/// its end loses nothing but its answer.
+/// All methods may be called at the same time from any thread, and none holds it up: what waits
+/// for a disk or a network does so in its future. Dropping a returned future before its end loses
+/// nothing but its answer.
 pub trait Broker: fmt::Debug + Send + Sync + 'static {
     /// Appends a publication.
     ///
@@ -63,6 +71,7 @@ pub trait Broker: fmt::Debug + Send + Sync + 'static {
     ) -> BoxFuture<'a, Result<Option<Arc<Publication>>, BrokerError>>;
 
     /// At most `limit` publications, at least one if there is one, from `since` on; see [`Since`].
+    /// A broker may give fewer, to bound what it holds; the page's cursor goes on from there.
     fn read<'a>(
         &'a self,
         filter: &'a Filter,
@@ -80,6 +89,13 @@ pub trait Broker: fmt::Debug + Send + Sync + 'static {
     /// Forgets the history of a channel. Its offsets are not used again, subscribers stay, and a
     /// cursor from before is a gap.
     fn remove<'a>(&'a self, channel: &'a Channel) -> BoxFuture<'a, Result<(), BrokerError>>;
+
+    /// What is kept now, and whether publications are taken.
+    fn stats(&self) -> Stats;
+
+    /// Ends what is under way and lets go of the store; for the end of the process. What comes
+    /// later is told [`Outage::Closed`], where there is a store to let go of.
+    fn close(&self) -> BoxFuture<'_, Result<(), BrokerError>>;
 }
 
 /// Where a listener wants to begin.
@@ -124,11 +140,26 @@ pub struct Subscription {
     pub cursor: Cursor,
     /// Whether this follows what the subscriber had without a gap.
     pub recovered: bool,
-    /// What was missed, or after a start or a gap the latest; in order. Shared with the log, so it
-    /// costs a pointer each.
-    pub missed: Vec<Arc<Publication>>,
+    /// What was missed, or after a start or a gap the latest; in order.
+    pub missed: Missed,
     /// What comes after that.
     pub live: Live,
+}
+
+/// What a broker keeps, for those who watch over it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Publications kept.
+    pub publications: usize,
+    /// What they weigh; see [`Publication::weight`].
+    pub bytes: usize,
+    /// Channels known.
+    pub channels: usize,
+    /// Appends that wait to be written.
+    pub waiting: usize,
+    /// Why the last publication was not taken, if it was not.
+    pub outage: Option<Outage>,
 }
 
 /// Why a broker did not do as it was asked.
@@ -144,7 +175,41 @@ pub enum BrokerError {
         /// When to try again.
         retry_after: Duration,
     },
-    /// The store cannot be reached. The memory broker never says this.
-    #[error("the log cannot be reached now")]
-    Unavailable,
+    /// The store does not do it now. The memory broker never says this.
+    #[error(transparent)]
+    Unavailable(#[from] Outage),
+}
+
+/// What is wrong with a store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Outage {
+    /// No space is left.
+    #[error("the disk that the log lies on is full")]
+    Full,
+    /// The file system takes no writes.
+    #[error("the disk that the log lies on takes no writes: it is read-only")]
+    ReadOnly,
+    /// The system refused to read or to write.
+    #[error("the disk that the log lies on failed, or a limit on the size of files is reached")]
+    Failing,
+    /// What was read is not what was written.
+    #[error("the log on the disk is damaged")]
+    Damaged,
+    /// The broker was closed.
+    #[error("the log is closed: the server is going down")]
+    Closed,
+    /// Another machine keeps the log, and does not answer.
+    #[error("the log cannot be reached")]
+    Unreachable,
+}
+
+impl Outage {
+    /// When it is worth while to try again: what needs a hand takes longer.
+    pub fn retry_after(self) -> Duration {
+        match self {
+            Self::Full | Self::ReadOnly | Self::Failing | Self::Damaged => Duration::from_secs(10),
+            Self::Closed | Self::Unreachable => Duration::from_secs(1),
+        }
+    }
 }

@@ -12,6 +12,8 @@ use crate::config::HistoryLimits;
 pub(crate) struct Bench {
     pub(crate) broker: Arc<dyn Broker>,
     pub(crate) advance: Box<dyn Fn(Duration) + Send + Sync>,
+    /// What has to live as long as the broker.
+    pub(crate) _place: Option<tempfile::TempDir>,
 }
 
 /// Makes a test of each rule for the broker that `$make` makes from limits and a bound of keys.
@@ -90,9 +92,9 @@ impl Bench {
     /// Reads and subscribes, which must tell the same, and says what.
     async fn resume(&self, filter: &str, cursor: Cursor) -> (Vec<String>, bool) {
         let (read, _, recovered) = self.read(filter, Since::Cursor(cursor), usize::MAX).await;
-        let subscription = self.subscribe(filter, Since::Cursor(cursor)).await;
+        let mut subscription = self.subscribe(filter, Since::Cursor(cursor)).await;
         assert_eq!(
-            (bodies(&subscription.missed), subscription.recovered),
+            (missed(&mut subscription).await, subscription.recovered),
             (read.clone(), recovered)
         );
         (read, recovered)
@@ -146,6 +148,15 @@ fn body(publication: &Publication) -> String {
     String::from_utf8(publication.content().body().to_vec()).unwrap()
 }
 
+/// All that a subscriber missed.
+async fn missed(subscription: &mut Subscription) -> Vec<String> {
+    let mut bodies = Vec::new();
+    while let Some(publication) = subscription.missed.next().await.unwrap() {
+        bodies.push(body(&publication));
+    }
+    bodies
+}
+
 fn bodies(publications: &[Arc<Publication>]) -> Vec<String> {
     publications
         .iter()
@@ -197,7 +208,7 @@ pub(crate) async fn a_start_is_the_latest_then_what_comes(make: Make) {
 
     let mut started = bench.subscribe("a", Since::Start).await;
     assert!(started.recovered);
-    assert_eq!(bodies(&started.missed), ["2"]);
+    assert_eq!(missed(&mut started).await, ["2"]);
     bench.publish("a", "3").await;
     assert_eq!(next_body(&mut started.live).await, "3");
 
@@ -249,7 +260,7 @@ pub(crate) async fn a_pattern_has_one_cursor_for_many_channels(make: Make) {
         (vec!["deep".into(), "b2".into()], true)
     );
     assert_eq!(
-        bodies(&bench.subscribe("f/**", Since::Start).await.missed),
+        missed(&mut bench.subscribe("f/**", Since::Start).await).await,
         ["a2", "deep", "b2"]
     );
     let mut live = bench.subscribe("f/*", Since::Start).await.live;
@@ -391,9 +402,9 @@ pub(crate) async fn a_cursor_that_this_log_never_gave_is_a_gap(make: Make) {
         assert_eq!(bench.resume("a", cursor).await, (vec!["1".into()], false));
         assert_eq!(bench.resume("empty", cursor).await, (vec![], false));
     }
-    let unknown = bench.subscribe("a", Since::Unknown).await;
+    let mut unknown = bench.subscribe("a", Since::Unknown).await;
     assert!(!unknown.recovered);
-    assert_eq!(bodies(&unknown.missed), ["1"]);
+    assert_eq!(missed(&mut unknown).await, ["1"]);
 }
 
 pub(crate) async fn age_drops_the_latest_too(make: Make) {
@@ -547,12 +558,12 @@ pub(crate) async fn thousands_missed_come_in_order(make: Make) {
     for number in 0..5000 {
         bench.publish("a", &number.to_string()).await;
     }
-    let one = bench.subscribe("a", Since::Cursor(start)).await;
-    let two = bench.subscribe("*", Since::Cursor(start)).await;
+    let mut one = bench.subscribe("a", Since::Cursor(start)).await;
+    let mut two = bench.subscribe("*", Since::Cursor(start)).await;
     assert!(one.recovered && two.recovered);
     let wanted: Vec<String> = (0..5000).map(|number| number.to_string()).collect();
-    assert_eq!(bodies(&one.missed), wanted);
-    assert_eq!(bodies(&two.missed), wanted);
+    assert_eq!(missed(&mut one).await, wanted);
+    assert_eq!(missed(&mut two).await, wanted);
 }
 
 pub(crate) async fn joining_history_and_live_has_no_hole_and_no_double(make: Make) {
@@ -583,7 +594,7 @@ pub(crate) async fn joining_history_and_live_has_no_hole_and_no_double(make: Mak
                     tokio::task::yield_now().await;
                 }
                 let filter: Filter = "p/*".parse().unwrap();
-                let subscription = broker
+                let mut subscription = broker
                     .subscribe(&filter, Since::Cursor(start))
                     .await
                     .unwrap();
@@ -595,12 +606,13 @@ pub(crate) async fn joining_history_and_live_has_no_hole_and_no_double(make: Mak
                         format!("{} {}", publication.channel(), body(publication)),
                     ));
                 };
-                subscription
-                    .missed
-                    .iter()
-                    .for_each(|publication| note(publication));
+                let mut count = 0;
+                while let Some(publication) = subscription.missed.next().await.unwrap() {
+                    note(&publication);
+                    count += 1;
+                }
                 let mut live = subscription.live;
-                for _ in subscription.missed.len()..4 * EACH {
+                for _ in count..4 * EACH {
                     let publication = next(&mut live).await;
                     note(&publication);
                 }

@@ -49,6 +49,17 @@ settings! {
         /// port) or `push.example:8443`; there is no `*`. Needed behind a proxy and for public names.
         allow_hosts = Texts, live => allow_hosts: Vec<String> = Vec::new();
 
+        /// Directory to keep publications in, so that they outlive the server; one server at a time has
+        /// it, and it is made if it is not there. Where none is named, `openline serve` takes systemd's
+        /// `STATE_DIRECTORY`, else `openline` in the user's data directory (`$XDG_DATA_HOME` or
+        /// `~/.local/share`); `openline demo` and a program that embeds the server keep publications in
+        /// memory. `docs/storage.md` says what is guaranteed.
+        data_dir = MaybeDirectory, fixed => data_dir: Option<PathBuf> = None;
+
+        /// Keep publications in memory only, whatever `data_dir` says here or in the environment: they
+        /// are gone with the server, and every cursor is a gap after it.
+        memory = Switch, fixed => memory: bool = false;
+
         /// Largest body of a publication; past it the answer is `413`.
         limits.publication = Size, live => max_publication: usize = 262_144;
 

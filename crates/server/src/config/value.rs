@@ -99,6 +99,8 @@ kinds! {
     Secret;
     /// A file's path, or none.
     MaybeFile;
+    /// A directory's path, or none.
+    MaybeDirectory;
     /// Yes or no.
     Switch;
     /// Yes, no, or as the address says.
@@ -330,6 +332,19 @@ impl Kind for MaybeFile {
 
     fn show(value: &Option<PathBuf>) -> Option<String> {
         value.as_ref().map(|path| quoted(&path.to_string_lossy()))
+    }
+}
+
+impl Kind for MaybeDirectory {
+    type Value = Option<PathBuf>;
+    const FORM: &'static str = "a directory's path";
+
+    fn read(raw: &Raw) -> Result<Option<PathBuf>, String> {
+        MaybeFile::read(raw)
+    }
+
+    fn show(value: &Option<PathBuf>) -> Option<String> {
+        MaybeFile::show(value)
     }
 }
 

@@ -236,11 +236,13 @@ impl From<BrokerError> for Problem {
                  without a key",
                 retry_after,
             ),
-            BrokerError::Unavailable => Self::new(
+            BrokerError::Unavailable(outage) => Self::new(
                 Kind::Unavailable,
-                "try again in a moment; what bears an Idempotency-Key is not published twice",
+                format!(
+                    "{outage}; try again later: what bears an Idempotency-Key is not published twice"
+                ),
             )
-            .with_header(RETRY_AFTER, HeaderValue::from_static("1")),
+            .with_header(RETRY_AFTER, outage.retry_after().as_secs().into()),
         }
     }
 }

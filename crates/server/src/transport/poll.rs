@@ -51,7 +51,7 @@ pub(crate) async fn state(
     if !is_news(&latest) && !wait.is_zero() {
         let filter = Filter::Exact(channel.clone());
         let mut subscription = app.broker.subscribe(&filter, Since::Start).await?;
-        latest = subscription.missed.pop();
+        latest = subscription.missed.try_next();
         while !is_news(&latest) && published(app, &mut subscription.live, deadline).await {
             latest = app.broker.latest(&channel).await?;
         }

@@ -3,7 +3,6 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
-use std::vec;
 
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
@@ -13,7 +12,7 @@ use http::header::{CONTENT_TYPE, HeaderValue};
 
 use super::standing;
 use crate::auth::Grant;
-use crate::broker::{Since, Subscription};
+use crate::broker::{Missed, Since, Subscription};
 use crate::channel::Filter;
 use crate::drain::Turn;
 use crate::http::{App, Problem};
@@ -98,7 +97,7 @@ fn respond(content_type: &'static str, outflow: Outflow) -> Response {
 /// the client took what was sent; meanwhile the hub's queue holds what comes, up to its bound.
 struct Outflow {
     first: Option<Bytes>,
-    missed: vec::IntoIter<Arc<Publication>>,
+    missed: Missed,
     live: Live,
     listening: Listening,
     lines: Lines,
@@ -128,7 +127,7 @@ impl Outflow {
     ) -> Self {
         Self {
             first: Some(first),
-            missed: subscription.missed.into_iter(),
+            missed: subscription.missed,
             live: subscription.live,
             listening: app.metrics.listener(lines.transport),
             lines,
@@ -152,10 +151,17 @@ impl Outflow {
         if grant.is_over() {
             return Some(self.lines.expired.clone());
         }
-        if let Some(missed) = self.missed.next() {
-            self.grant = Some(grant);
-            self.listening.delivered(1, missed.time());
-            return Some((self.lines.form)(&missed).clone());
+        match self.missed.next().await {
+            Ok(Some(missed)) => {
+                self.grant = Some(grant);
+                self.listening.delivered(1, missed.time());
+                return Some((self.lines.form)(&missed).clone());
+            }
+            Ok(None) => {}
+            Err(Lagged) => {
+                self.app.metrics.lagged();
+                return None;
+            }
         }
         let next = tokio::time::timeout(self.heartbeat, self.live.next());
         let piece = tokio::select! {

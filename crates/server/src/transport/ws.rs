@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
-use std::vec;
 
 use axum::body::Body;
 use axum::extract::Request;
@@ -20,7 +19,7 @@ use serde::Deserialize;
 
 use super::standing;
 use crate::auth::Grant;
-use crate::broker::{Since, Subscription};
+use crate::broker::{Missed, Since, Subscription};
 use crate::channel::Filter;
 use crate::drain::Turn;
 use crate::http::{App, Kind, Problem};
@@ -168,7 +167,7 @@ struct Session {
     right: Right,
     turn: Turn,
     first: Option<Broadcast>,
-    missed: vec::IntoIter<Arc<Publication>>,
+    missed: Missed,
     live: Live,
     /// How often the client spoke of late.
     said: limits::Meter,
@@ -257,7 +256,7 @@ impl Session {
             right,
             turn: Turn::any(),
             first,
-            missed: subscription.missed.into_iter(),
+            missed: subscription.missed,
             live: subscription.live,
             said: limits::Meter::default(),
             _line: line,
@@ -300,6 +299,9 @@ impl Session {
     async fn serve(&mut self, app: &App) -> End {
         let outlet: Arc<dyn Outlet> = self.outlet.clone();
         loop {
+            if self.missed.load().await.is_err() {
+                return End::Lagged;
+            }
             let more = match self.fill() {
                 Ok(more) => more,
                 Err(end) => return end,
@@ -365,8 +367,10 @@ impl Session {
             if queued >= BATCH {
                 break true;
             }
-            let publication = match self.missed.next() {
+            let publication = match self.missed.try_next() {
                 Some(missed) => missed,
+                // The next page is loaded first.
+                None if !self.missed.is_empty() => break true,
                 None => match self.live.try_next() {
                     Ok(Some(publication)) => publication,
                     Ok(None) => break false,

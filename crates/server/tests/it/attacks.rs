@@ -95,6 +95,8 @@ async fn attack_14_no_limit_of_zero_is_taken_server() {
         pages: _,
         allow_origins: _,
         allow_hosts: _,
+        data_dir: _,
+        memory: _,
         history:
             HistoryLimits {
                 count: _,

@@ -78,6 +78,10 @@ async fn metrics_tell_what_goes_on() {
         ("openline_answers_total{status=\"200\"}", 1.0),
         ("openline_answers_total{status=\"101\"}", 1.0),
         ("openline_draining", 0.0),
+        ("openline_log_publications", 3.0),
+        ("openline_log_channels", 1.0),
+        ("openline_log_waiting", 0.0),
+        ("openline_log_refuses", 0.0),
     ] {
         // The refused one's end may not be seen yet.
         while metric(&server, line).await != value {

@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 use crate::common::{Connection, Harness, soon};
 
 /// Far more than the system keeps for a connection.
-const FLOOD: u64 = 3_000;
+const FLOOD: u64 = 300;
+const FILLER: usize = 100_000;
 
 fn thinned(config: &mut Config, policy: SlowPolicy, rate: usize) {
     let mut namespace = Namespace::default();
@@ -19,7 +20,7 @@ fn thinned(config: &mut Config, policy: SlowPolicy, rate: usize) {
 }
 
 async fn flood(server: &Harness, channel: &str) {
-    let filler = "x".repeat(10_000);
+    let filler = "x".repeat(FILLER);
     for number in 0..FLOOD {
         server.publish(channel, &format!("{number} {filler}")).await;
     }
@@ -63,7 +64,21 @@ async fn stream(server: &Harness, accept: &str) -> Connection {
 
 #[tokio::test]
 async fn where_the_latest_is_enough_one_that_stalls_stays_and_gets_the_newest() {
-    let server = Harness::with(|config| thinned(config, SlowPolicy::Latest, 1)).await;
+    stalled(|config| thinned(config, SlowPolicy::Latest, 1)).await;
+}
+
+#[tokio::test]
+async fn a_log_on_disk_is_thinned_as_one_in_memory() {
+    let dir = tempfile::tempdir().unwrap();
+    stalled(|config| {
+        thinned(config, SlowPolicy::Latest, 1);
+        config.data_dir = Some(dir.path().join("data"));
+    })
+    .await;
+}
+
+async fn stalled(change: impl FnOnce(&mut Config)) {
+    let server = Harness::with(change).await;
     let mut lines = stream(&server, "application/x-ndjson").await;
     let mut events = stream(&server, "text/event-stream").await;
     let url = format!("ws://{}/channels/feed/*", server.address);
@@ -143,7 +158,7 @@ async fn where_there_is_a_rate_the_newest_of_each_channel_wins() {
 async fn a_listener_that_is_thinned_is_let_go_when_even_the_newest_are_too_many() {
     let server = Harness::with(|config| thinned(config, SlowPolicy::Latest, 1)).await;
     let mut lines = stream(&server, "application/x-ndjson").await;
-    let filler = "x".repeat(10_000);
+    let filler = "x".repeat(FILLER);
     for number in 0..FLOOD {
         server.publish(&format!("feed/{number}"), &filler).await;
     }

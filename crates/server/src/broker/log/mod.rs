@@ -1,0 +1,369 @@
+//! The books of a log: what is kept of which channel, what goes first, and which cursors can be
+//! honoured. The same for every broker of this process, wherever its publications lie.
+
+mod asked;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::channel::Channel;
+use crate::config::HistoryLimits;
+use crate::cursor::Epoch;
+use crate::publication::Publication;
+
+pub(super) use self::asked::cut;
+
+/// What the books hold of one publication: itself, or where it lies.
+pub(super) trait Entry: Clone {
+    /// Its offset in the log.
+    fn offset(&self) -> u64;
+    /// What it counts for; see [`Publication::weight`].
+    fn weight(&self) -> usize;
+}
+
+impl Entry for Arc<Publication> {
+    fn offset(&self) -> u64 {
+        Publication::offset(self)
+    }
+
+    fn weight(&self) -> usize {
+        Publication::weight(self)
+    }
+}
+
+/// All that is kept.
+#[derive(Debug)]
+pub(super) struct Log<E> {
+    limits: HistoryLimits,
+    epoch: Epoch,
+    /// Offset of the last publication appended.
+    last: u64,
+    /// Every kept publication by its offset.
+    entries: BTreeMap<u64, Kept<E>>,
+    weight: usize,
+    channels: BTreeMap<Channel, History<E>>,
+    /// Every known channel by whether it has publications and the offset of its last one, kept or
+    /// not: those to be forgotten first come first.
+    recency: BTreeMap<(bool, u64), Channel>,
+    /// The one floor of all forgotten channels.
+    forgotten: u64,
+    /// The greatest floor there is: no cursor from there on needs a look at the channels.
+    highest_floor: u64,
+    drops: Option<Vec<Dropped>>,
+}
+
+/// One publication in the order of all.
+#[derive(Debug)]
+struct Kept<E> {
+    at: Duration,
+    channel: Channel,
+    entry: E,
+}
+
+/// What is kept of one channel.
+#[derive(Debug)]
+struct History<E> {
+    entries: VecDeque<E>,
+    weight: usize,
+    /// The greatest offset dropped.
+    floor: u64,
+}
+
+/// Something that was dropped and is not yet gone from where it lies.
+#[derive(Debug, Clone)]
+pub(super) struct Dropped {
+    pub(super) channel: Channel,
+    /// The publication's offset, or `None` for the channel, which was forgotten.
+    pub(super) offset: Option<u64>,
+}
+
+impl<E: Entry> History<E> {
+    fn new(floor: u64) -> Self {
+        Self {
+            entries: VecDeque::new(),
+            weight: 0,
+            floor,
+        }
+    }
+
+    /// The key of its channel in [`Log::recency`].
+    fn recency(&self) -> (bool, u64) {
+        match self.entries.back() {
+            Some(latest) => (true, latest.offset()),
+            None => (false, self.floor),
+        }
+    }
+
+    /// The entries after `offset`.
+    fn after(&self, offset: u64) -> impl Iterator<Item = &E> {
+        let from = self.entries.partition_point(|e| e.offset() <= offset);
+        self.entries.range(from..)
+    }
+}
+
+impl<E: Entry> Log<E> {
+    /// An empty log whose next offset comes after `last`.
+    pub(super) fn new(limits: HistoryLimits, epoch: Epoch, last: u64) -> Self {
+        Self {
+            limits,
+            epoch,
+            last,
+            entries: BTreeMap::new(),
+            weight: 0,
+            channels: BTreeMap::new(),
+            recency: BTreeMap::new(),
+            forgotten: 0,
+            highest_floor: 0,
+            drops: None,
+        }
+    }
+
+    /// From now on, [`take_drops`](Self::take_drops) tells what was dropped.
+    pub(super) fn note_drops(&mut self) {
+        self.drops = Some(Vec::new());
+    }
+
+    /// What was dropped since the last time.
+    pub(super) fn take_drops(&mut self) -> Vec<Dropped> {
+        self.drops.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    pub(super) fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    /// Offset of the last publication appended.
+    pub(super) fn last(&self) -> u64 {
+        self.last
+    }
+
+    /// The one floor of all forgotten channels.
+    pub(super) fn forgotten(&self) -> u64 {
+        self.forgotten
+    }
+
+    /// Publications kept, what they weigh, and the channels known.
+    pub(super) fn size(&self) -> (usize, usize, usize) {
+        (self.entries.len(), self.weight, self.channels.len())
+    }
+
+    /// Offset of the channel's last publication, kept or not: its floor once it is dropped.
+    pub(super) fn last_of(&self, channel: &Channel) -> u64 {
+        self.channels
+            .get(channel)
+            .map_or(self.forgotten, |history| history.recency().1)
+    }
+
+    /// The floor of a known channel that has no publications.
+    pub(super) fn floor_of_emptied(&self, channel: &Channel) -> Option<u64> {
+        let history = self.channels.get(channel)?;
+        history.entries.is_empty().then_some(history.floor)
+    }
+
+    pub(super) fn knows(&self, channel: &Channel) -> bool {
+        self.channels.contains_key(channel)
+    }
+
+    /// Adds what was published on `channel` at `at`, and drops what is then over a bound.
+    pub(super) fn push(&mut self, channel: Channel, entry: E, at: Duration) {
+        // All of a channel share one name.
+        let known = self.channels.get_key_value(&channel);
+        let channel = known.map(|(known, _)| known.clone()).unwrap_or(channel);
+        let weight = entry.weight();
+        self.last = entry.offset();
+        self.weight += weight;
+        // A channel that is not known may be one that was forgotten.
+        let forgotten = self.forgotten;
+        let history = self
+            .channels
+            .entry(channel.clone())
+            .or_insert_with(|| History::new(forgotten));
+        self.recency.remove(&history.recency());
+        history.weight += weight;
+        history.entries.push_back(entry.clone());
+        self.recency.insert(history.recency(), channel.clone());
+        let kept = Kept {
+            at,
+            channel: channel.clone(),
+            entry,
+        };
+        self.entries.insert(self.last, kept);
+
+        while self.channels.get(&channel).is_some_and(|history| {
+            history.entries.len() > self.limits.count || history.weight > self.limits.bytes
+        }) {
+            self.drop_first_of(&channel);
+        }
+        while self.weight > self.limits.total_bytes {
+            self.drop_oldest();
+        }
+        while self.channels.len() > self.limits.channels {
+            self.forget_one();
+        }
+    }
+
+    /// Takes over what was known before: the floor of a channel, which has no publications yet.
+    pub(super) fn set_floor(&mut self, channel: Channel, floor: u64) {
+        let history = self
+            .channels
+            .entry(channel.clone())
+            .or_insert_with(|| History::new(floor));
+        self.recency.remove(&history.recency());
+        history.floor = history.floor.max(floor);
+        self.highest_floor = self.highest_floor.max(history.floor);
+        self.recency.insert(history.recency(), channel);
+    }
+
+    /// Takes over what was known before: the log's end, which may be after all that is kept.
+    pub(super) fn set_last(&mut self, last: u64) {
+        self.last = self.last.max(last);
+    }
+
+    /// Takes over what was known before: the floor of all forgotten channels.
+    pub(super) fn set_forgotten(&mut self, floor: u64) {
+        self.forgotten = floor;
+        self.highest_floor = self.highest_floor.max(floor);
+    }
+
+    /// Drops what is too old at `now`.
+    pub(super) fn expire(&mut self, now: Duration) {
+        while let Some(first) = self.entries.first_entry()
+            && now.saturating_sub(first.get().at) >= self.limits.age
+        {
+            self.drop_oldest();
+        }
+    }
+
+    fn drop_oldest(&mut self) {
+        if let Some(first) = self.entries.first_entry() {
+            let channel = first.get().channel.clone();
+            self.drop_first_of(&channel);
+        }
+    }
+
+    /// Drops a channel's oldest publication.
+    fn drop_first_of(&mut self, channel: &Channel) {
+        let Some(history) = self.channels.get_mut(channel) else {
+            return;
+        };
+        let before = history.recency();
+        let Some(entry) = history.entries.pop_front() else {
+            return;
+        };
+        history.weight -= entry.weight();
+        history.floor = entry.offset();
+        self.highest_floor = self.highest_floor.max(history.floor);
+        self.weight -= entry.weight();
+        self.entries.remove(&entry.offset());
+        let after = history.recency();
+        if after != before {
+            self.recency.remove(&before);
+            self.recency.insert(after, channel.clone());
+        }
+        if let Some(drops) = &mut self.drops {
+            drops.push(Dropped {
+                channel: channel.clone(),
+                offset: Some(entry.offset()),
+            });
+        }
+    }
+
+    /// Drops all that is kept of a channel.
+    pub(super) fn remove(&mut self, channel: &Channel) {
+        while self
+            .channels
+            .get(channel)
+            .is_some_and(|history| !history.entries.is_empty())
+        {
+            self.drop_first_of(channel);
+        }
+    }
+
+    /// Forgets the channel that is missed the least: one without publications, else the one whose
+    /// latest is the oldest.
+    fn forget_one(&mut self) {
+        let Some((_, channel)) = self.recency.pop_first() else {
+            return;
+        };
+        self.remove(&channel);
+        if let Some(history) = self.channels.remove(&channel) {
+            self.recency.remove(&history.recency());
+            self.forgotten = self.forgotten.max(history.floor);
+            self.highest_floor = self.highest_floor.max(self.forgotten);
+        }
+        if let Some(drops) = &mut self.drops {
+            drops.push(Dropped {
+                channel,
+                offset: None,
+            });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use jiff::Timestamp;
+
+    use super::*;
+    use crate::cursor::Cursor;
+    use crate::publication::Content;
+
+    /// The books agree with what is there, whatever happens.
+    #[test]
+    fn nothing_is_kept_beside_what_is_counted() {
+        let limits = HistoryLimits {
+            count: 3,
+            bytes: 4 * Publication::OVERHEAD,
+            total_bytes: 12 * Publication::OVERHEAD,
+            channels: 5,
+            ..HistoryLimits::default()
+        };
+        let epoch = Epoch::random();
+        let mut log = Log::new(limits.clone(), epoch, 0);
+        log.note_drops();
+        let mut dropped = 0;
+        let mut pushed = 0;
+        for step in 0..2000_usize {
+            let channel: Channel = format!("c/{}", step * step % 7).parse().unwrap();
+            if step % 11 == 0 {
+                log.remove(&channel);
+                continue;
+            }
+            let content = Content::new("text/plain", Bytes::from(vec![b'x'; step % 900])).unwrap();
+            let cursor = Cursor::after(epoch, step as u64);
+            let publication =
+                Publication::new(channel.clone(), cursor, Timestamp::UNIX_EPOCH, content);
+            log.push(channel, Arc::new(publication), Duration::ZERO);
+            pushed += 1;
+            for drop in log.take_drops() {
+                if let Some(offset) = drop.offset {
+                    assert!(!log.entries.contains_key(&offset));
+                    dropped += 1;
+                }
+            }
+            assert_eq!(log.entries.len(), pushed - dropped);
+            let histories = log.channels.values();
+            assert_eq!(
+                histories.clone().map(|h| h.entries.len()).sum::<usize>(),
+                log.entries.len()
+            );
+            assert_eq!(
+                histories.clone().map(|h| h.weight).sum::<usize>(),
+                log.weight
+            );
+            assert!(
+                histories
+                    .clone()
+                    .all(|h| h.entries.len() <= 3 && h.weight <= limits.bytes)
+            );
+            assert!(log.weight <= limits.total_bytes);
+            assert!(log.channels.len() <= limits.channels);
+            assert_eq!(log.recency.len(), log.channels.len());
+            for (key, channel) in &log.recency {
+                assert_eq!(log.channels[channel].recency(), *key);
+            }
+        }
+    }
+}
