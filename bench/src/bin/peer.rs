@@ -116,13 +116,23 @@ async fn tokio_websockets(stream: TcpStream, batch: bool) -> Outcome {
         .limits(Limits::unlimited());
     let (_, mut ws) = builder.accept(stream).await?;
     let is_data = |message: &Message| message.is_text() || message.is_binary();
-    if batch {
-        return feed(ws, is_data).await;
-    }
+    let mut ready = Vec::new();
     while let Some(message) = ws.next().await.transpose()? {
-        if is_data(&message) {
-            ws.send(message).await?;
+        if !batch {
+            if is_data(&message) {
+                ws.send(message).await?;
+            }
+            continue;
         }
+        // Its `next` sends what was fed: so all that is ready is taken before any is.
+        ready.push(message);
+        while let Some(Some(message)) = ws.next().now_or_never() {
+            ready.push(message?);
+        }
+        for message in ready.drain(..).filter(is_data) {
+            ws.feed(message).await?;
+        }
+        ws.flush().await?;
     }
     Ok(())
 }

@@ -36,7 +36,9 @@ pub fn echo(target: &Target, pid: u32, plan: Echo) -> io::Result<Cost> {
     let before = bursts.messages;
     let meter = Meter::begin(pid)?;
     let end = Instant::now() + plan.time;
-    while Instant::now() < end {
+    // Each connection is to be heard of, however many there are.
+    let least = (plan.connections * plan.depth) as u64;
+    while Instant::now() < end || bursts.messages - before < least {
         bursts.turn(true)?;
     }
     meter.cost(bursts.messages - before)

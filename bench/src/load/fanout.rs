@@ -41,6 +41,8 @@ pub struct Delivered {
     pub p99: Duration,
     /// By how much the server's resident memory grew at most, in bytes.
     pub grown: u64,
+    /// Subscribers that never read and were closed for it.
+    pub let_go: usize,
     /// Bytes on the wire for each delivery.
     pub wire: f64,
 }
@@ -64,15 +66,37 @@ pub fn fanout(target: &Target, publisher: &Publisher, pid: u32, plan: &Fanout) -
     load.watched = (plan.watch_memory).then_some(pid);
     load.run(plan.publications)?;
     let cost = meter.cost(load.deliveries)?;
-    drop(stuck);
+    let mut let_go = 0;
+    for link in stuck {
+        let_go += usize::from(was_let_go(link)?);
+    }
     load.latencies.sort_unstable();
     Ok(Delivered {
         cost,
         p50: quantile(&load.latencies, 0.5),
         p99: quantile(&load.latencies, 0.99),
         grown: load.most.saturating_sub(before),
+        let_go,
         wire: load.bytes as f64 / load.deliveries as f64,
     })
+}
+
+/// Whether the server has closed this connection: then its stream ends, once all that was sent is read.
+fn was_let_go(mut link: Link) -> io::Result<bool> {
+    const PATIENCE: Duration = Duration::from_secs(1);
+    link.socket().set_nonblocking(false)?;
+    link.socket().set_read_timeout(Some(PATIENCE))?;
+    let mut buffer = vec![0; 256 * 1024];
+    loop {
+        match link.read_some(&mut buffer) {
+            Ok(_) => {}
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
+            Err(error) if matches!(error.kind(), ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset) => {
+                return Ok(true);
+            }
+            Err(error) => return Err(error),
+        }
+    }
 }
 
 struct Load {
@@ -152,9 +176,7 @@ impl Load {
                 sent = Instant::now();
                 self.publish()?;
                 published += 1;
-                if let Some(pid) = self.watched
-                    && published % 16 == 0
-                {
+                if let Some(pid) = self.watched {
                     self.most = self.most.max(resident(pid)?);
                 }
             }

@@ -165,8 +165,9 @@ fn times(workload: &Workload, results: &Results, measure: &Measure, series: &Ser
     let reference = workload.reference.filter(|&name| name != series.server)?;
     let reference = results.find(workload.name, &series.case, reference, measure.name)?;
     let ratio = series.median() / reference.median();
-    Some(match ratio {
-        ratio if ratio < 10.0 => format!("{ratio:.2}×"),
-        ratio => format!("{ratio:.1}×"),
-    })
+    match ratio {
+        ratio if !ratio.is_finite() => None,
+        ratio if ratio < 10.0 => Some(format!("{ratio:.2}×")),
+        ratio => Some(format!("{ratio:.1}×")),
+    }
 }

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::{names, times};
 use crate::results::{Results, Series};
-use crate::servers::OPENLINE;
+use crate::servers::{OPENLINE, RAW};
 use crate::workloads::Workload;
 
 const WIDTH: usize = 900;
@@ -41,6 +41,8 @@ pub fn plot(workload: &Workload, results: &Results) -> String {
     let (cases, _) = names(results, workload);
     let columns = if cases.len() > 1 { 2 } else { 1 };
     let panel = (WIDTH - 2 * MARGIN - GAP * (columns - 1)) / columns;
+    let greatest = |series: &Series| series.values.iter().copied().fold(f64::MIN_POSITIVE, f64::max);
+    let overall = results.of(workload.name, measure.name).map(greatest).fold(f64::MIN_POSITIVE, f64::max);
     let mut body = String::new();
     let mut top = MARGIN;
     for pair in cases.chunks(columns) {
@@ -50,7 +52,11 @@ pub fn plot(workload: &Workload, results: &Results) -> String {
             let mut bars: Vec<&Series> = all.filter(|series| series.case == *case).collect();
             bars.sort_by(|a, b| a.median().total_cmp(&b.median()));
             let left = MARGIN + column * (panel + GAP);
-            body.push_str(&draw(workload, results, case, &bars, (left, top, panel)));
+            let scale = match workload.one_scale {
+                true => overall,
+                false => bars.iter().map(|bar| greatest(bar)).fold(f64::MIN_POSITIVE, f64::max),
+            };
+            body.push_str(&draw(workload, results, case, &bars, scale, (left, top, panel)));
             height = height.max(TITLE + bars.len() * ROW + GAP / 2);
         }
         top += height;
@@ -69,25 +75,24 @@ fn draw(
     results: &Results,
     case: &str,
     bars: &[&Series],
+    scale: f64,
     (left, top, width): (usize, usize, usize),
 ) -> String {
     let measure = &workload.measures[0];
     let room = (width - NAME - FIGURES) as f64;
-    let most = bars.iter().flat_map(|bar| &bar.values).copied().fold(f64::MIN_POSITIVE, f64::max);
-    let length = |value: f64| (value.max(0.0) / most * room).max(1.0);
+    let length = |value: f64| (value.max(0.0) / scale * room).max(1.0);
     let start = left + NAME;
     let mut svg = String::new();
     let title = format!("{case}: {}", measure.title);
     let _ = writeln!(svg, "<text class=\"title\" x=\"{left}\" y=\"{}\">{}</text>", top + 18, escape(&title));
     for (row, bar) in bars.iter().enumerate() {
         let y = top + TITLE + row * ROW;
-        let (own, text) = (bar.server == OPENLINE, y + BAR - 3);
-        let class = match bar.server.as_str() {
-            OPENLINE => "own",
-            name if workload.reference == Some(name) => "reference",
-            _ => "other",
+        let text = y + BAR - 3;
+        let (class, name) = match bar.server.as_str() {
+            OPENLINE => ("own", "name own-name"),
+            name if workload.reference == Some(name) || name == RAW => ("reference", "name"),
+            _ => ("other", "name"),
         };
-        let name = if own { "name own-name" } else { "name" };
         let median = bar.median();
         let end = start as f64 + length(median);
         let _ = writeln!(

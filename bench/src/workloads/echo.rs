@@ -27,6 +27,7 @@ pub(super) const PLAIN: Workload = Workload {
         next. *raw* receives once and sends once as many bytes as are due, without looking at them.",
     measures: MESSAGE_MEASURES,
     reference: Some(RAW),
+    one_scale: false,
     jobs: |plan, _| {
         let mut jobs = Vec::new();
         for shape in SHAPES {
@@ -50,6 +51,7 @@ pub(super) const TLS: Workload = Workload {
     about: "The same over TLS 1.3 (AES-256-GCM, `ring`). *raw* is a bare rustls that echoes as many bytes.",
     measures: MESSAGE_MEASURES,
     reference: Some(RAW),
+    one_scale: false,
     jobs: |plan, _| {
         let mut jobs = Vec::new();
         for shape in SHAPES {
@@ -117,6 +119,7 @@ pub(super) const LATENCY: Workload = Workload {
         },
     ],
     reference: Some(RAW),
+    one_scale: false,
     jobs: |plan, _| {
         let round_trips = plan.round_trips;
         let job = |(server, program): (&str, Program)| Job {
@@ -154,6 +157,7 @@ pub(super) const CONNECTS: Workload = Workload {
         },
     ],
     reference: Some(RAW),
+    one_scale: false,
     jobs: |plan, _: &Place| -> io::Result<Vec<Job>> {
         let count = plan.connects;
         let job = |(server, program): (&str, Program)| Job {

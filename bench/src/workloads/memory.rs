@@ -34,6 +34,7 @@ pub(super) const CONNECTIONS: Workload = Workload {
         again after each has echoed a burst of 16 messages of 1 KiB, 64 connections at a time. The kernel's sockets are not in it.",
     measures: MEASURES,
     reference: None,
+    one_scale: true,
     jobs: |plan, _| {
         let peers = PEERS.map(|name| (name, Program::Peer(name)));
         let own = [
@@ -54,6 +55,7 @@ pub(super) const TLS: Workload = Workload {
     about: "The same over TLS 1.3; *raw* is a bare rustls.",
     measures: MEASURES,
     reference: None,
+    one_scale: false,
     jobs: |plan, _| {
         let own = [
             (RAW, Program::Raw("tls", Some(1024))),
@@ -78,6 +80,7 @@ pub(super) const SUBSCRIBERS: Workload = Workload {
         less_is_better: true,
     }],
     reference: None,
+    one_scale: true,
     jobs: |plan, _: &Place| -> io::Result<Vec<Job>> {
         let ways: [(&str, fn(u16) -> Target, fn(u16) -> Target); 3] = [
             (

@@ -34,6 +34,8 @@ pub struct Workload {
     pub measures: &'static [Measure],
     /// The server that the others are compared with, if any.
     pub reference: Option<&'static str>,
+    /// Whether all cases are drawn to one scale.
+    pub one_scale: bool,
     /// Makes the jobs. Jobs of one case stand together.
     pub jobs: fn(&Plan, &Place) -> io::Result<Vec<Job>>,
 }

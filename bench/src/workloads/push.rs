@@ -86,6 +86,7 @@ pub(super) const FANOUT: Workload = Workload {
         subscriber in one send; it is published to by a WebSocket, the others by HTTP on one kept-alive connection.",
     measures: DELIVERY_MEASURES,
     reference: Some(RAW),
+    one_scale: false,
     jobs: |plan, _| {
         let mut jobs = Vec::new();
         for (subscribers, outstanding) in [(1_000, 1), (1_000, 8), (10_000, 1), (10_000, 8)] {
@@ -157,6 +158,7 @@ pub(super) const DEFLATE: Workload = Workload {
         compressed once for all, against one without compression whose messages are as long as the compressed ones.",
     measures: DELIVERY_MEASURES,
     reference: Some(PLAIN),
+    one_scale: false,
     jobs: |plan, place| {
         const OFFER: &str = "Sec-WebSocket-Extensions: permessage-deflate; client_no_context_takeover; server_no_context_takeover\r\n";
         fn compressed(port: u16) -> Target {
@@ -233,6 +235,7 @@ pub(super) const PUBLISH: Workload = Workload {
         },
     ],
     reference: Some(HYPER),
+    one_scale: false,
     jobs: |plan, _| {
         let (warm_up, time) = (plan.warm_up, plan.time);
         let job = |(server, program, path): (&str, Program, &'static str)| Job {
@@ -262,9 +265,9 @@ const ONE_STALLS: &str = "one stalls";
 pub(super) const STALLED: Workload = Workload {
     name: "stalled",
     title: "One stalled subscriber among 1,000",
-    about: "Publications of 16 KiB, one at a time, to 1,000 subscribers of the push server that read; then the same with one more \
-        that never does. The time is from publishing to each delivery to those that read; the memory is by how much the server's \
-        resident memory grew at most.",
+    about: "Publications of 64 KiB, one at a time, to 1,000 subscribers of the push server that read; then the same with one more \
+        that never does: more than the kernel's buffers and its queue hold. The time is from publishing to each delivery to those that \
+        read; the memory is by how much the server's resident memory grew at most.",
     measures: &[
         Measure {
             name: "p99",
@@ -284,12 +287,18 @@ pub(super) const STALLED: Workload = Workload {
             show: bytes,
             less_is_better: true,
         },
+        Measure {
+            name: "let go",
+            title: "stalled ones let go",
+            show: |count| format!("{count:.0}"),
+            less_is_better: true,
+        },
     ],
     reference: Some(ALL_READ),
+    one_scale: false,
     jobs: |plan, _: &Place| -> io::Result<Vec<Job>> {
-        let deliveries = plan.deliveries;
         let job = |(server, stalled): (&str, usize)| Job {
-            case: "1,000 subscribers, 16 KiB".to_owned(),
+            case: "1,000 subscribers, 64 KiB".to_owned(),
             server: server.to_owned(),
             program: Some(Kind::Openline.program()),
             rounds: plan.rounds,
@@ -297,18 +306,19 @@ pub(super) const STALLED: Workload = Workload {
                 let running = started(running)?;
                 let load = Fanout {
                     subscribers: 1_000,
-                    publications: deliveries / 1_000,
+                    publications: 120,
                     outstanding: 1,
                     stalled,
                     watch_memory: true,
                 };
-                let publisher = Kind::Openline.publisher(running.port, &payload(16 * 1024));
+                let publisher = Kind::Openline.publisher(running.port, &payload(64 * 1024));
                 let target = Kind::Openline.target(running.port);
                 let done = load::fanout(&target, &publisher, running.pid(), &load)?;
                 Ok(vec![
                     ("p99", done.p99.as_nanos() as f64),
                     ("p50", done.p50.as_nanos() as f64),
                     ("grown", done.grown as f64),
+                    ("let go", done.let_go as f64),
                 ])
             }),
         };

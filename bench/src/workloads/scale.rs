@@ -33,6 +33,7 @@ pub(super) const WORKERS: Workload = Workload {
     about: "Two workers share the one processor that one worker had: what they cost more is what workers share.",
     measures: EITHER_MEASURES,
     reference: Some(ONE),
+    one_scale: false,
     jobs: |plan, _| {
         let mut jobs = Vec::new();
         for depth in [1, 16] {
@@ -62,6 +63,7 @@ pub(super) const CONNECTIONS: Workload = Workload {
     about: "Echo of 125 bytes, one message at a time on each connection.",
     measures: MESSAGE_MEASURES,
     reference: Some(RAW),
+    one_scale: true,
     jobs: |plan, _| {
         let mut jobs = Vec::new();
         for connections in up_to(&[64, 1_000, 5_000, 15_000], plan.leave_out) {
@@ -84,6 +86,7 @@ pub(super) const SIZES: Workload = Workload {
     about: "Echo, 16 connections, one message at a time.",
     measures: MESSAGE_MEASURES,
     reference: Some(RAW),
+    one_scale: false,
     jobs: |plan, _| {
         let mut jobs = Vec::new();
         for size in up_to(&[16, 256, 4_096, 65_536, 1 << 20], plan.leave_out) {
@@ -107,6 +110,7 @@ pub(super) const SUBSCRIBERS: Workload = Workload {
     about: "Fan-out of 125 bytes by the push server, one publication at a time.",
     measures: EITHER_MEASURES,
     reference: Some(RAW),
+    one_scale: true,
     jobs: |plan, _| {
         let mut jobs = Vec::new();
         for subscribers in up_to(&[10, 100, 1_000, 5_000, 15_000], plan.leave_out) {
