@@ -7,7 +7,7 @@ use std::sync::Arc;
 use openline::tls::rustls::pki_types::PrivateKeyDer;
 use openline::tls::rustls::{self, crypto::ring};
 use openline::tls::{ServerConfig, TlsAcceptor};
-use openline::{Acceptor, Config, Error, Server};
+use openline::{Acceptor, Config, Error, Server, WebSocket};
 use tokio::net::TcpListener;
 
 #[tokio::main(flavor = "current_thread")]
@@ -26,9 +26,10 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         .acceptor(Acceptor::default().config(Config::default().max_message(64 << 20)))
         .max_connections(100_000)
         .tls(TlsAcceptor::from(Arc::new(tls)))
-        .run(listener, std::future::pending(), async |mut ws, _| {
-            while let Some(message) = ws.next().await {
-                ws.send(message?).await?;
+        .run(listener, std::future::pending(), async |mut ws: WebSocket, _| {
+            let (sender, receiver) = ws.halves();
+            while let Some(message) = receiver.next_lent().await {
+                sender.send(message?).await?;
             }
             Ok::<_, Error>(())
         })

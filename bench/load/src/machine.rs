@@ -71,7 +71,7 @@ impl fmt::Display for Machine {
 
 /// The peers' versions, out of the lock file that they were built with.
 pub fn versions() -> Vec<(&'static str, &'static str)> {
-    let lock = include_str!("../Cargo.lock");
+    let lock = include_str!("../../Cargo.lock");
     let mut found = Vec::new();
     for name in CRATES {
         for package in lock.split("[[package]]\n") {

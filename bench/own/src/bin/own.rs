@@ -10,7 +10,7 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 
-use openline::{Acceptor, Config, Deflate, Error, Frame, Takeover, WebSocket};
+use openline::{Acceptor, Broadcast, Config, Deflate, Error, Takeover, WebSocket};
 use openline_bench::kernel::raise_open_files;
 use socket2::{Domain, Socket, Type};
 use tokio::net::TcpListener;
@@ -63,9 +63,10 @@ fn echo(address: SocketAddr) -> io::Result<()> {
     runtime.block_on(async {
         openline::Server::default()
             .max_connections(CONNECTIONS)
-            .run(shared_listener(address)?, std::future::pending(), async |mut ws, _| {
-                while let Some(message) = ws.next().await {
-                    ws.send(message?).await?;
+            .run(shared_listener(address)?, std::future::pending(), async |mut ws: WebSocket, _| {
+                let (sender, receiver) = ws.halves();
+                while let Some(message) = receiver.next_lent().await {
+                    sender.send(message?).await?;
                 }
                 Ok::<_, Error>(())
             })
@@ -84,7 +85,7 @@ fn shared_listener(address: SocketAddr) -> io::Result<TcpListener> {
 }
 
 /// Who listens; each by the queue of what it is to be sent.
-type Audience = Rc<RefCell<Vec<mpsc::UnboundedSender<Frame>>>>;
+type Audience = Rc<RefCell<Vec<mpsc::UnboundedSender<Broadcast>>>>;
 
 fn fan(address: SocketAddr, deflate: Option<Deflate>) -> io::Result<()> {
     let runtime = Builder::new_current_thread().enable_all().build()?;
@@ -113,15 +114,15 @@ async fn attend(mut ws: WebSocket, audience: &Audience) -> Result<(), Error> {
             said = ws.next() => match said {
                 Some(message) => {
                     let message = message?;
-                    let frame = Frame::text(message.as_text().unwrap_or_default());
-                    audience.borrow_mut().retain(|other| other.same_channel(&say) || other.send(frame.clone()).is_ok());
+                    let broadcast = Broadcast::text(message.as_text().unwrap_or_default());
+                    audience.borrow_mut().retain(|other| other.same_channel(&say) || other.send(broadcast.clone()).is_ok());
                 }
                 None => return Ok(()),
             },
-            Some(frame) = hear.recv() => {
-                ws.feed_frame(&frame)?;
-                while let Ok(frame) = hear.try_recv() {
-                    ws.feed_frame(&frame)?;
+            Some(broadcast) = hear.recv() => {
+                ws.feed(&broadcast)?;
+                while let Ok(broadcast) = hear.try_recv() {
+                    ws.feed(&broadcast)?;
                 }
                 ws.flush().await?;
             }
