@@ -20,7 +20,8 @@ pub fn cpu_time(pid: u32) -> io::Result<Duration> {
 pub fn resident(pid: u32) -> io::Result<u64> {
     let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
     let found = text.lines().find_map(|line| line.strip_prefix("Rss:"));
-    let kibibytes = found.and_then(|rest| rest.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok());
+    let kibibytes =
+        found.and_then(|rest| rest.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok());
     kibibytes
         .map(|count| count * 1024)
         .ok_or_else(|| io::Error::other("smaps_rollup has no Rss line"))
@@ -76,14 +77,24 @@ impl Poll {
     }
 
     /// Asks for room to write too, or no longer.
-    pub fn want_room(&self, socket: impl std::os::fd::AsFd, number: usize, room: bool) -> io::Result<()> {
+    pub fn want_room(
+        &self,
+        socket: impl std::os::fd::AsFd,
+        number: usize,
+        room: bool,
+    ) -> io::Result<()> {
         let mut flags = EpollFlags::EPOLLIN;
         flags.set(EpollFlags::EPOLLOUT, room);
-        Ok(self.epoll.modify(socket, &mut EpollEvent::new(flags, number as u64))?)
+        Ok(self
+            .epoll
+            .modify(socket, &mut EpollEvent::new(flags, number as u64))?)
     }
 
     /// The sockets that are ready, `None` of them when the time is over. Each call gives up to 1,024.
-    pub fn wait(&mut self, timeout: Option<Duration>) -> io::Result<impl Iterator<Item = Ready> + use<>> {
+    pub fn wait(
+        &mut self,
+        timeout: Option<Duration>,
+    ) -> io::Result<impl Iterator<Item = Ready> + use<>> {
         let timeout = match timeout {
             None => EpollTimeout::NONE,
             Some(time) => EpollTimeout::try_from(time).map_err(io::Error::other)?,

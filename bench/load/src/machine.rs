@@ -33,16 +33,23 @@ pub struct Machine {
 pub fn facts() -> io::Result<Machine> {
     let line = |path: &str, name: &str| -> io::Result<Option<String>> {
         let text = fs::read_to_string(path)?;
-        let found = text.lines().find_map(|line| line.strip_prefix(name)?.split_once(':'));
+        let found = text
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.split_once(':'));
         Ok(found.map(|(_, value)| value.trim().to_owned()))
     };
     let memory = line("/proc/meminfo", "MemTotal")?.unwrap_or_default();
     let kibibytes: u64 = memory.trim_end_matches(" kB").parse().unwrap_or_default();
-    let packages = Command::new("dpkg-query").args(["-W", "-f=${Version}", "libnginx-mod-nchan"]).output();
+    let packages = Command::new("dpkg-query")
+        .args(["-W", "-f=${Version}", "libnginx-mod-nchan"])
+        .output();
     let nchan = packages.ok().filter(|output| output.status.success());
     Ok(Machine {
-        kernel: fs::read_to_string("/proc/sys/kernel/osrelease")?.trim().to_owned(),
-        processor: line("/proc/cpuinfo", "model name")?.unwrap_or_else(|| "unknown processor".into()),
+        kernel: fs::read_to_string("/proc/sys/kernel/osrelease")?
+            .trim()
+            .to_owned(),
+        processor: line("/proc/cpuinfo", "model name")?
+            .unwrap_or_else(|| "unknown processor".into()),
         processors: std::thread::available_parallelism()?.get(),
         memory_gib: kibibytes.div_ceil(1 << 20),
         nchan: nchan.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()),
@@ -52,7 +59,10 @@ pub fn facts() -> io::Result<Machine> {
 impl Machine {
     /// All of it in one line, for the page.
     pub fn line(&self) -> String {
-        format!("Linux {}, {} ({} of them), {} GiB", self.kernel, self.processor, self.processors, self.memory_gib)
+        format!(
+            "Linux {}, {} ({} of them), {} GiB",
+            self.kernel, self.processor, self.processors, self.memory_gib
+        )
     }
 }
 

@@ -58,7 +58,9 @@ fn arguments() -> io::Result<Arguments> {
             "--list" => parsed.list = true,
             "--rounds" => {
                 let rounds = value()?.parse().ok().filter(|&rounds| rounds > 0);
-                parsed.rounds = Some(rounds.ok_or_else(|| io::Error::other("--rounds takes a number from 1 on"))?);
+                parsed.rounds = Some(
+                    rounds.ok_or_else(|| io::Error::other("--rounds takes a number from 1 on"))?,
+                );
             }
             "--docs" => parsed.docs = value()?.into(),
             "--examples" => parsed.examples = value()?.into(),
@@ -80,17 +82,29 @@ fn run() -> io::Result<()> {
         }
         return Ok(());
     }
-    if let Some(unknown) = arguments.workloads.iter().find(|name| all.iter().all(|one| one.name != **name)) {
+    if let Some(unknown) = arguments
+        .workloads
+        .iter()
+        .find(|name| all.iter().all(|one| one.name != **name))
+    {
         let names: Vec<&str> = all.iter().map(|one| one.name).collect();
-        return Err(io::Error::other(format!("no workload {unknown:?}; there are: {}", names.join(" "))));
+        return Err(io::Error::other(format!(
+            "no workload {unknown:?}; there are: {}",
+            names.join(" ")
+        )));
     }
     let chosen = |workload: &&Workload| {
-        arguments.workloads.is_empty() || arguments.workloads.iter().any(|name| name == workload.name)
+        arguments.workloads.is_empty()
+            || arguments.workloads.iter().any(|name| name == workload.name)
     };
     let data = arguments.docs.join("performance").join("results.tsv");
     let mut results = Results::load(&data)?;
     if !arguments.render {
-        let mut plan = if arguments.quick { Plan::QUICK } else { Plan::FULL };
+        let mut plan = if arguments.quick {
+            Plan::QUICK
+        } else {
+            Plan::FULL
+        };
         if let Some(rounds) = arguments.rounds {
             plan.rounds = rounds;
             plan.memory_rounds = rounds;
@@ -98,11 +112,22 @@ fn run() -> io::Result<()> {
         let machine = machine::facts()?;
         let place = place(&arguments)?;
         print!("{machine}");
-        let kind = if arguments.quick { "a quick look" } else { "a full run" };
-        let stamp = format!("{}, commit {}, {kind}, {}", arguments.date, arguments.commit, machine.line());
+        let kind = if arguments.quick {
+            "a quick look"
+        } else {
+            "a full run"
+        };
+        let stamp = format!(
+            "{}, commit {}, {kind}, {}",
+            arguments.date,
+            arguments.commit,
+            machine.line()
+        );
         for workload in all.iter().filter(chosen) {
             measure(workload, &plan, &place, &mut results)?;
-            results.stamps.insert(workload.name.to_owned(), stamp.clone());
+            results
+                .stamps
+                .insert(workload.name.to_owned(), stamp.clone());
             results.save(&data)?;
         }
     }
@@ -112,7 +137,9 @@ fn run() -> io::Result<()> {
 /// The server has one processor for itself, and the load another.
 fn place(arguments: &Arguments) -> io::Result<Place> {
     let [server_cpu, load_cpu, ..] = processors()?[..] else {
-        return Err(io::Error::other("two processors are needed: one for the server, one for the load"));
+        return Err(io::Error::other(
+            "two processors are needed: one for the server, one for the load",
+        ));
     };
     let open_files = raise_open_files()?;
     if open_files < 16_000 {
@@ -132,7 +159,12 @@ fn place(arguments: &Arguments) -> io::Result<Place> {
 
 /// Runs all jobs once a round, each round beginning with another server, so that whatever else the machine does
 /// meanwhile falls on all alike.
-fn measure(workload: &Workload, plan: &Plan, place: &Place, results: &mut Results) -> io::Result<()> {
+fn measure(
+    workload: &Workload,
+    plan: &Plan,
+    place: &Place,
+    results: &mut Results,
+) -> io::Result<()> {
     let begun = Instant::now();
     let jobs = (workload.jobs)(plan, place)?;
     results.forget(workload.name);
@@ -154,7 +186,10 @@ fn measure(workload: &Workload, plan: &Plan, place: &Place, results: &mut Result
         for case in &mut cases {
             for job in case.iter().filter(|job| job.rounds > round) {
                 let context = |error: io::Error| {
-                    io::Error::other(format!("{}, {}, {}: {error}", workload.name, job.case, job.server))
+                    io::Error::other(format!(
+                        "{}, {}, {}: {error}",
+                        workload.name, job.case, job.server
+                    ))
                 };
                 let running = job.program.as_ref().map(|program| program.start(place));
                 let running = running.transpose().map_err(context)?;
@@ -166,7 +201,11 @@ fn measure(workload: &Workload, plan: &Plan, place: &Place, results: &mut Result
         }
     }
     results.drop_empty();
-    println!("\n{} ({:.0} s)", workload.title, begun.elapsed().as_secs_f64());
+    println!(
+        "\n{} ({:.0} s)",
+        workload.title,
+        begun.elapsed().as_secs_f64()
+    );
     print!("{}", report::text(workload, results));
     Ok(())
 }

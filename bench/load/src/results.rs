@@ -31,7 +31,11 @@ impl Series {
     /// Half the distance between the least and the greatest, as a share of the median.
     pub fn spread(&self) -> f64 {
         let least = self.values.iter().copied().fold(f64::INFINITY, f64::min);
-        let most = self.values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let most = self
+            .values
+            .iter()
+            .copied()
+            .fold(f64::NEG_INFINITY, f64::max);
         (most - least) / 2.0 / self.median().abs()
     }
 }
@@ -81,8 +85,18 @@ impl Results {
         }
         for series in &self.series {
             let values: Vec<String> = series.values.iter().map(|&value| short(value)).collect();
-            let Series { workload, case, server, measure, .. } = series;
-            let _ = writeln!(text, "{workload}\t{case}\t{server}\t{measure}\t{}", values.join(" "));
+            let Series {
+                workload,
+                case,
+                server,
+                measure,
+                ..
+            } = series;
+            let _ = writeln!(
+                text,
+                "{workload}\t{case}\t{server}\t{measure}\t{}",
+                values.join(" ")
+            );
         }
         fs::write(path, text)
     }
@@ -112,7 +126,10 @@ impl Results {
     /// Adds a value to a series that was announced.
     pub fn add(&mut self, workload: &str, case: &str, server: &str, measure: &str, value: f64) {
         let found = self.series.iter_mut().find(|series| {
-            series.workload == workload && series.case == case && series.server == server && series.measure == measure
+            series.workload == workload
+                && series.case == case
+                && series.server == server
+                && series.measure == measure
         });
         if let Some(series) = found {
             series.values.push(value);
@@ -121,12 +138,19 @@ impl Results {
 
     pub fn find(&self, workload: &str, case: &str, server: &str, measure: &str) -> Option<&Series> {
         self.series.iter().find(|series| {
-            series.workload == workload && series.case == case && series.server == server && series.measure == measure
+            series.workload == workload
+                && series.case == case
+                && series.server == server
+                && series.measure == measure
         })
     }
 
     /// The series of one workload and measure.
-    pub fn of<'a>(&'a self, workload: &'a str, measure: &'a str) -> impl Iterator<Item = &'a Series> {
+    pub fn of<'a>(
+        &'a self,
+        workload: &'a str,
+        measure: &'a str,
+    ) -> impl Iterator<Item = &'a Series> {
         self.series
             .iter()
             .filter(move |series| series.workload == workload && series.measure == measure)

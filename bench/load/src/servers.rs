@@ -95,8 +95,13 @@ impl Program {
         pin(place.server_cpu)?;
         let child = command.spawn();
         pin(place.load_cpu)?;
-        let child = child.map_err(|error| io::Error::other(format!("can't start {command:?}: {error}")))?;
-        let mut running = Running { child, port, folder };
+        let child =
+            child.map_err(|error| io::Error::other(format!("can't start {command:?}: {error}")))?;
+        let mut running = Running {
+            child,
+            port,
+            folder,
+        };
         let deadline = Instant::now() + START;
         while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() {
             if let Some(status) = running.child.try_wait()? {
@@ -115,7 +120,11 @@ impl Program {
         let mut command;
         match self {
             Self::Raw(mode, number) | Self::Own(mode, number) => {
-                let name = if matches!(self, Self::Raw(..)) { "raw" } else { "own" };
+                let name = if matches!(self, Self::Raw(..)) {
+                    "raw"
+                } else {
+                    "own"
+                };
                 command = Command::new(place.bench.join(name));
                 command.args([mode, port_text.as_str()]);
                 command.args(number.map(|number| number.to_string()));
@@ -133,7 +142,10 @@ impl Program {
                 fs::create_dir_all(&folder)?;
                 fs::write(folder.join("nginx.conf"), nchan_configuration(port))?;
                 command = Command::new("nginx");
-                command.arg("-p").arg(&folder).args(["-c", "nginx.conf", "-e", "error.log"]);
+                command
+                    .arg("-p")
+                    .arg(&folder)
+                    .args(["-c", "nginx.conf", "-e", "error.log"]);
                 return Ok((command, Some(folder)));
             }
         }
@@ -144,7 +156,9 @@ impl Program {
 /// One process, no logs, room for all; one channel, which `/publish` takes and the other paths give.
 fn nchan_configuration(port: u16) -> String {
     let listen = |path: &str, way: &str| {
-        format!("location /{path} {{ nchan_subscriber {way}; nchan_channel_id bench; nchan_subscribe_existing_channels_only off; }}\n")
+        format!(
+            "location /{path} {{ nchan_subscriber {way}; nchan_channel_id bench; nchan_subscribe_existing_channels_only off; }}\n"
+        )
     };
     let ways = [
         listen("websocket", "websocket"),
@@ -167,5 +181,7 @@ fn nchan_configuration(port: u16) -> String {
 }
 
 fn free_port() -> io::Result<u16> {
-    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?
+        .local_addr()?
+        .port())
 }

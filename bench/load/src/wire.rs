@@ -4,7 +4,8 @@
 pub const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 
 /// What a raw server answers to [`upgrade_request`].
-pub const SWITCHING: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+pub const SWITCHING: &[u8] =
+    b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
     Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
 
 /// An opening handshake. `more` is header lines, each with its line end.
@@ -23,6 +24,7 @@ pub fn payload(size: usize) -> Vec<u8> {
 
 pub const TEXT: u8 = 1;
 pub const BINARY: u8 = 2;
+pub const CLOSE: u8 = 8;
 
 /// A whole message as a frame; a client's is masked.
 pub fn frame(opcode: u8, payload: &[u8], mask: Option<[u8; 4]>) -> Vec<u8> {
@@ -43,7 +45,12 @@ pub fn frame(opcode: u8, payload: &[u8], mask: Option<[u8; 4]>) -> Vec<u8> {
         bytes.extend_from_slice(&key);
     }
     let key = mask.unwrap_or_default();
-    bytes.extend(payload.iter().zip(key.iter().cycle()).map(|(byte, key)| byte ^ key));
+    bytes.extend(
+        payload
+            .iter()
+            .zip(key.iter().cycle())
+            .map(|(byte, key)| byte ^ key),
+    );
     bytes
 }
 
@@ -58,6 +65,7 @@ pub struct Frames {
     head: [u8; 14],
     have: usize,
     left: u64,
+    closed: bool,
 }
 
 impl Frames {
@@ -77,11 +85,17 @@ impl Frames {
                     Some(length) => self.left = length,
                     None => continue,
                 }
+                self.closed |= self.head[0] & 0x0f == CLOSE;
                 self.have = 0;
             }
             ended += u64::from(self.left == 0);
         }
         ended
+    }
+
+    /// Whether a Close frame was among them.
+    pub const fn has_closed(&self) -> bool {
+        self.closed
     }
 
     /// The payload's length, once the head is whole.
@@ -107,7 +121,10 @@ impl Frames {
 
 /// Where the head of an HTTP message ends, if it is all there.
 pub fn head_end(bytes: &[u8]) -> Option<usize> {
-    bytes.windows(4).position(|four| four == b"\r\n\r\n").map(|at| at + 4)
+    bytes
+        .windows(4)
+        .position(|four| four == b"\r\n\r\n")
+        .map(|at| at + 4)
 }
 
 /// The length of a whole HTTP answer that begins in `bytes`: its head, and as much body as `Content-Length` says.

@@ -33,7 +33,9 @@ fn main() -> io::Result<()> {
         return Err(io::Error::other("usage: peer NAME PORT"));
     };
     raise_open_files()?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     runtime.block_on(async {
         let listener = TcpListener::bind(format!("127.0.0.1:{port}")).await?;
         match name.as_str() {
@@ -41,7 +43,9 @@ fn main() -> io::Result<()> {
             "tokio-tungstenite+feed" => accept(listener, |stream| tungstenite(stream, true)).await,
             "fastwebsockets" => accept(listener, fastwebsockets).await,
             "tokio-websockets" => accept(listener, |stream| tokio_websockets(stream, false)).await,
-            "tokio-websockets+feed" => accept(listener, |stream| tokio_websockets(stream, true)).await,
+            "tokio-websockets+feed" => {
+                accept(listener, |stream| tokio_websockets(stream, true)).await
+            }
             "sockudo-ws" => accept(listener, |stream| sockudo(stream, false)).await,
             "sockudo-ws+feed" => accept(listener, |stream| sockudo(stream, true)).await,
             "yawc" => accept(listener, |stream| yawc(stream, false)).await,
@@ -195,8 +199,11 @@ async fn fastwebsockets(stream: TcpStream) -> Outcome {
         }
     }
     let serve = |mut request: Request<Incoming>| async move {
-        let (response, upgrade) = fastwebsockets::upgrade::upgrade(&mut request).map_err(io::Error::other)?;
-        tokio::spawn(tokio::task::unconstrained(async move { drop(echo(upgrade).await) }));
+        let (response, upgrade) =
+            fastwebsockets::upgrade::upgrade(&mut request).map_err(io::Error::other)?;
+        tokio::spawn(tokio::task::unconstrained(async move {
+            drop(echo(upgrade).await)
+        }));
         Ok(response)
     };
     hyper_http(stream, serve).await
@@ -220,7 +227,8 @@ async fn yawc(stream: TcpStream, batch: bool) -> Outcome {
     }
     let serve = |mut request: Request<Incoming>| async move {
         let options = Options::default();
-        let (response, upgrade) = WebSocket::upgrade_with_options(&mut request, options).map_err(io::Error::other)?;
+        let (response, upgrade) =
+            WebSocket::upgrade_with_options(&mut request, options).map_err(io::Error::other)?;
         tokio::spawn(async move { drop(echo(upgrade, batch).await) });
         Ok(response)
     };
@@ -231,7 +239,9 @@ async fn axum(listener: TcpListener, batch: bool) -> io::Result<()> {
     use axum::serve::ListenerExt as _;
 
     async fn echo(mut ws: ws::WebSocket, batch: bool) {
-        let is_data = |message: &ws::Message| matches!(message, ws::Message::Text(_) | ws::Message::Binary(_));
+        let is_data = |message: &ws::Message| {
+            matches!(message, ws::Message::Text(_) | ws::Message::Binary(_))
+        };
         if batch {
             let _ = feed(ws, is_data).await;
             return;

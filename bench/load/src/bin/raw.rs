@@ -25,7 +25,11 @@ const BUFFER: usize = 512 * 1024;
 
 fn main() -> io::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let number = |at: usize| arguments.get(at).and_then(|text| text.parse::<usize>().ok());
+    let number = |at: usize| {
+        arguments
+            .get(at)
+            .and_then(|text| text.parse::<usize>().ok())
+    };
     let mode = arguments.first().map(String::as_str);
     let (Some(mode), Some(port)) = (mode, number(1)) else {
         return Err(io::Error::other("usage: raw MODE PORT [SIZE]"));
@@ -37,7 +41,9 @@ fn main() -> io::Result<()> {
         ("tls", Some(size)) => serve(&listener, &mut Tls::new(size)?),
         ("fan", None) => serve(&listener, &mut Fan::default()),
         ("hyper", None) => hyper_echo(listener),
-        _ => Err(io::Error::other("usage: raw echo|tls|fan|hyper PORT [SIZE]")),
+        _ => Err(io::Error::other(
+            "usage: raw echo|tls|fan|hyper PORT [SIZE]",
+        )),
     }
 }
 
@@ -49,7 +55,11 @@ trait Protocol {
     fn open(&mut self) -> io::Result<Self::State>;
 
     /// The connection `key` is readable.
-    fn read(&mut self, connections: &mut HashMap<usize, (TcpStream, Self::State)>, key: usize) -> io::Result<()>;
+    fn read(
+        &mut self,
+        connections: &mut HashMap<usize, (TcpStream, Self::State)>,
+        key: usize,
+    ) -> io::Result<()>;
 }
 
 /// The sockets block, and are read only when there is something: so nothing but receives and sends is called for.
@@ -130,7 +140,11 @@ impl Protocol for Echo {
         Ok(Owed::default())
     }
 
-    fn read(&mut self, connections: &mut HashMap<usize, (TcpStream, Owed)>, key: usize) -> io::Result<()> {
+    fn read(
+        &mut self,
+        connections: &mut HashMap<usize, (TcpStream, Owed)>,
+        key: usize,
+    ) -> io::Result<()> {
         let Some((stream, owed)) = connections.get_mut(&key) else {
             return Ok(());
         };
@@ -149,7 +163,8 @@ struct Tls {
 
 impl Tls {
     fn new(size: usize) -> io::Result<Self> {
-        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).map_err(io::Error::other)?;
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()])
+            .map_err(io::Error::other)?;
         let key = PrivateKeyDer::Pkcs8(made.signing_key.serialize_der().into());
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let config = ServerConfig::builder_with_provider(provider)
@@ -173,7 +188,11 @@ impl Protocol for Tls {
         Ok((Owed::default(), tls))
     }
 
-    fn read(&mut self, connections: &mut HashMap<usize, (TcpStream, Self::State)>, key: usize) -> io::Result<()> {
+    fn read(
+        &mut self,
+        connections: &mut HashMap<usize, (TcpStream, Self::State)>,
+        key: usize,
+    ) -> io::Result<()> {
         let Some((stream, (owed, tls))) = connections.get_mut(&key) else {
             return Ok(());
         };
@@ -206,7 +225,11 @@ impl Protocol for Fan {
         Ok(None)
     }
 
-    fn read(&mut self, connections: &mut HashMap<usize, (TcpStream, Self::State)>, key: usize) -> io::Result<()> {
+    fn read(
+        &mut self,
+        connections: &mut HashMap<usize, (TcpStream, Self::State)>,
+        key: usize,
+    ) -> io::Result<()> {
         self.buffer.resize(BUFFER, 0);
         let Some((stream, frames)) = connections.get_mut(&key) else {
             return Ok(());
@@ -242,7 +265,9 @@ fn hyper_echo(listener: TcpListener) -> io::Result<()> {
         Ok(Response::new(Full::new(body)))
     }
     listener.set_nonblocking(true)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     runtime.block_on(async {
         let listener = tokio::net::TcpListener::from_std(listener)?;
         loop {
@@ -251,7 +276,8 @@ fn hyper_echo(listener: TcpListener) -> io::Result<()> {
             tokio::spawn(async move {
                 let io = hyper_util::rt::TokioIo::new(stream);
                 let service = hyper::service::service_fn(answer);
-                let served = hyper::server::conn::http1::Builder::new().serve_connection(io, service);
+                let served =
+                    hyper::server::conn::http1::Builder::new().serve_connection(io, service);
                 Ok::<_, Infallible>(served.await.is_ok())
             });
         }

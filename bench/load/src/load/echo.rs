@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::{Cost, Meter, STALLED, stalled};
 use crate::kernel::Poll;
 use crate::link::{Link, Target};
-use crate::wire::{TEXT, client_frame, frame, payload};
+use crate::wire::{client_frame, frame, payload};
 
 #[derive(Clone, Copy, Debug)]
 pub struct Echo {
@@ -17,13 +17,16 @@ pub struct Echo {
     pub depth: usize,
     pub warm_up: Duration,
     pub time: Duration,
+    /// Text or binary: text has to be checked.
+    pub opcode: u8,
     /// Whether the payloads must come back as they were: a raw server does not look at them.
     pub check: bool,
 }
 
 /// Cost per message.
 pub fn echo(target: &Target, pid: u32, plan: Echo) -> io::Result<Cost> {
-    let mut bursts = Bursts::new(target.open(plan.connections)?, plan.size, plan.depth)?;
+    let links = target.open(plan.connections)?;
+    let mut bursts = Bursts::new(links, plan.opcode, plan.size, plan.depth)?;
     if plan.check {
         bursts.check_first();
     }
@@ -69,7 +72,7 @@ struct Connection {
 }
 
 impl Bursts {
-    pub(super) fn new(links: Vec<Link>, size: usize, depth: usize) -> io::Result<Self> {
+    pub(super) fn new(links: Vec<Link>, opcode: u8, size: usize, depth: usize) -> io::Result<Self> {
         let payload = payload(size);
         let poll = Poll::new()?;
         for (number, link) in links.iter().enumerate() {
@@ -84,8 +87,8 @@ impl Bursts {
         Ok(Self {
             connections: connections.collect(),
             poll,
-            request: client_frame(TEXT, &payload).repeat(depth),
-            answer: frame(TEXT, &payload, None).repeat(depth),
+            request: client_frame(opcode, &payload).repeat(depth),
+            answer: frame(opcode, &payload, None).repeat(depth),
             depth: depth as u64,
             messages: 0,
             check: false,
@@ -116,7 +119,8 @@ impl Bursts {
         let was_blocked = !connection.sent;
         connection.sent = connection.link.send(&self.request)?;
         if was_blocked == connection.sent {
-            self.poll.want_room(connection.link.socket(), number, !connection.sent)?;
+            self.poll
+                .want_room(connection.link.socket(), number, !connection.sent)?;
         }
         Ok(())
     }

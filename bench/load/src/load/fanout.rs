@@ -49,7 +49,12 @@ pub struct Delivered {
 
 const PUBLISHER: usize = usize::MAX;
 
-pub fn fanout(target: &Target, publisher: &Publisher, pid: u32, plan: &Fanout) -> io::Result<Delivered> {
+pub fn fanout(
+    target: &Target,
+    publisher: &Publisher,
+    pid: u32,
+    plan: &Fanout,
+) -> io::Result<Delivered> {
     let slow = Target {
         receive_buffer: Some(4096),
         ..target.clone()
@@ -81,22 +86,31 @@ pub fn fanout(target: &Target, publisher: &Publisher, pid: u32, plan: &Fanout) -
     })
 }
 
-/// Whether the server has closed this connection: then its stream ends, once all that was sent is read.
+/// Whether the server has closed this connection: what it sent ends with a Close frame, or nothing is left of it.
 fn was_let_go(mut link: Link) -> io::Result<bool> {
     const PATIENCE: Duration = Duration::from_secs(1);
     link.socket().set_nonblocking(false)?;
     link.socket().set_read_timeout(Some(PATIENCE))?;
     let mut buffer = vec![0; 256 * 1024];
-    loop {
+    let mut frames = Frames::default();
+    while !frames.has_closed() {
         match link.read_some(&mut buffer) {
-            Ok(_) => {}
+            Ok(count) => {
+                frames.count(&buffer[..count]);
+            }
             Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
-            Err(error) if matches!(error.kind(), ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset) => {
-                return Ok(true);
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset
+                ) =>
+            {
+                break;
             }
             Err(error) => return Err(error),
         }
     }
+    Ok(true)
 }
 
 struct Load {
@@ -141,7 +155,10 @@ impl Load {
         };
         Ok(Self {
             poll,
-            subscribers: links.into_iter().map(|link| (link, Frames::default())).collect(),
+            subscribers: links
+                .into_iter()
+                .map(|link| (link, Frames::default()))
+                .collect(),
             publisher,
             publication,
             outstanding: plan.outstanding,
@@ -187,7 +204,8 @@ impl Load {
                 }
                 let (link, frames) = &mut self.subscribers[ready.number];
                 let mut ended = 0;
-                self.bytes += link.receive(&mut buffer, |bytes| ended += frames.count(bytes))? as u64;
+                self.bytes +=
+                    link.receive(&mut buffer, |bytes| ended += frames.count(bytes))? as u64;
                 self.deliveries += ended;
                 progress = Instant::now();
                 if self.outstanding == 1 && ended > 0 {
@@ -218,7 +236,11 @@ impl Load {
             TcpOrLink::Link(link) => return link.receive(buffer, |_| {}).map(drop),
         };
         let count = match stream.read(buffer) {
-            Ok(0) => return Err(io::Error::other("the server closed the publisher's connection")),
+            Ok(0) => {
+                return Err(io::Error::other(
+                    "the server closed the publisher's connection",
+                ));
+            }
             Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
             other => other?,
         };

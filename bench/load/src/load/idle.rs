@@ -6,6 +6,7 @@ use super::echo::Bursts;
 use super::{grown, until_quiet};
 use crate::kernel::resident;
 use crate::link::Target;
+use crate::wire::BINARY;
 
 /// The server's resident bytes for each connection.
 #[derive(Clone, Copy, Debug)]
@@ -23,7 +24,7 @@ pub fn idle(target: &Target, pid: u32, count: usize, echoes: bool) -> io::Result
     if !echoes {
         return Ok(Idle { opened, used: None });
     }
-    let mut bursts = Bursts::new(links, 1024, 16)?;
+    let mut bursts = Bursts::new(links, BINARY, 1024, 16)?;
     bursts.each_once(64)?;
     until_quiet(pid)?;
     let used = Some(grown(pid, before, count)?);

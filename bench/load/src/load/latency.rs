@@ -5,13 +5,13 @@ use std::time::{Duration, Instant};
 
 use super::quantile;
 use crate::link::Target;
-use crate::wire::{TEXT, client_frame, frame, payload};
+use crate::wire::{BINARY, client_frame, frame, payload};
 
 /// The 50th and 99th percentile of `count` round trips of `size` bytes.
 pub fn latency(target: &Target, size: usize, count: usize) -> io::Result<(Duration, Duration)> {
     let payload = payload(size);
-    let request = client_frame(TEXT, &payload);
-    let answer = frame(TEXT, &payload, None).len();
+    let request = client_frame(BINARY, &payload);
+    let answer = frame(BINARY, &payload, None).len();
     let mut link = target.begin(0)?;
     link.finish(target.expect)?;
     link.socket().set_nonblocking(false)?;

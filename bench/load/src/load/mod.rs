@@ -92,11 +92,16 @@ fn grown(pid: u32, before: u64, count: usize) -> io::Result<f64> {
 }
 
 fn stalled(what: &str, have: u64, of: u64) -> io::Error {
-    io::Error::other(format!("no progress for {STALLED:?}: {have} {what} of {of}"))
+    io::Error::other(format!(
+        "no progress for {STALLED:?}: {have} {what} of {of}"
+    ))
 }
 
 /// The value below which `share` of the sorted values are.
 fn quantile(sorted: &[Duration], share: f64) -> Duration {
     let last = sorted.len().saturating_sub(1) as f64;
-    sorted.get((last * share).round() as usize).copied().unwrap_or_default()
+    sorted
+        .get((last * share).round() as usize)
+        .copied()
+        .unwrap_or_default()
 }

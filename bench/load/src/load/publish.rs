@@ -8,7 +8,13 @@ use super::{Cost, Meter};
 use crate::wire::answer_length;
 
 /// Cost per request. Its answer must be of the class 2xx.
-pub fn publish(port: u16, pid: u32, request: &[u8], warm_up: Duration, time: Duration) -> io::Result<Cost> {
+pub fn publish(
+    port: u16,
+    pid: u32,
+    request: &[u8],
+    warm_up: Duration,
+    time: Duration,
+) -> io::Result<Cost> {
     let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
     stream.set_nodelay(true)?;
     stream.set_read_timeout(Some(super::STALLED))?;

@@ -10,18 +10,26 @@ pub struct Grid {
 impl Grid {
     pub fn new(corner: &str, columns: impl Iterator<Item = impl Into<String>>) -> Self {
         Self {
-            head: [corner.to_owned()].into_iter().chain(columns.map(Into::into)).collect(),
+            head: [corner.to_owned()]
+                .into_iter()
+                .chain(columns.map(Into::into))
+                .collect(),
             rows: Vec::new(),
         }
     }
 
     pub fn row(&mut self, name: &str, cells: impl Iterator<Item = String>) {
-        self.rows.push([name.to_owned()].into_iter().chain(cells).collect());
+        self.rows
+            .push([name.to_owned()].into_iter().chain(cells).collect());
     }
 
     pub fn markdown(&self) -> String {
         let line = |cells: &[String]| format!("| {} |\n", cells.join(" | "));
-        let rule = self.head.iter().enumerate().map(|(column, _)| if column == 0 { "---" } else { "---:" });
+        let rule = self
+            .head
+            .iter()
+            .enumerate()
+            .map(|(column, _)| if column == 0 { "---" } else { "---:" });
         let mut text = line(&self.head);
         let _ = writeln!(text, "|{}|", rule.collect::<Vec<_>>().join("|"));
         text.extend(self.rows.iter().map(|row| line(row)));
@@ -31,7 +39,12 @@ impl Grid {
     pub fn text(&self) -> String {
         let plain = |cell: &str| cell.replace("**", "");
         let all = || [&self.head].into_iter().chain(&self.rows);
-        let width = |column: usize| all().map(|row| plain(&row[column]).chars().count()).max().unwrap_or(0);
+        let width = |column: usize| {
+            all()
+                .map(|row| plain(&row[column]).chars().count())
+                .max()
+                .unwrap_or(0)
+        };
         let widths: Vec<usize> = (0..self.head.len()).map(width).collect();
         let mut text = String::new();
         for row in all() {

@@ -27,7 +27,10 @@ pub fn write(docs: &Path, workloads: &[Workload], results: &Results) -> io::Resu
         section.push_str(&main_grid(workload, results).markdown());
         let plot = format!("performance/{}.svg", workload.name);
         fs::write(docs.join(&plot), plot::plot(workload, results))?;
-        section.push_str(&format!("\n![{}: {}]({plot})\n", workload.title, workload.measures[0].title));
+        section.push_str(&format!(
+            "\n![{}: {}]({plot})\n",
+            workload.title, workload.measures[0].title
+        ));
         for measure in further_measures(workload, results) {
             section.push_str(&format!(
                 "\n<details><summary>{}</summary>\n\n{}\n</details>\n",
@@ -43,7 +46,11 @@ pub fn write(docs: &Path, workloads: &[Workload], results: &Results) -> io::Resu
         .iter()
         .map(|(name, version)| format!("{name} {version}"))
         .collect();
-    replace(&mut text, "versions", &format!("{}.\n", versions.join(", ")))?;
+    replace(
+        &mut text,
+        "versions",
+        &format!("{}.\n", versions.join(", ")),
+    )?;
     fs::write(page, text)
 }
 
@@ -61,7 +68,11 @@ fn replace(page: &mut String, name: &str, section: &str) -> io::Result<()> {
         Some((from, from + page[from..].find(&end)?))
     });
     let Some((from, to)) = found else {
-        return Err(io::Error::other(format!("performance.md has no place for {name}: {}…{}", begin.trim(), end.trim())));
+        return Err(io::Error::other(format!(
+            "performance.md has no place for {name}: {}…{}",
+            begin.trim(),
+            end.trim()
+        )));
     };
     page.replace_range(from..to, section);
     Ok(())
@@ -69,14 +80,23 @@ fn replace(page: &mut String, name: &str, section: &str) -> io::Result<()> {
 
 fn capital(text: &str) -> String {
     let mut letters = text.chars();
-    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
+    letters.next().map_or_else(String::new, |first| {
+        first.to_uppercase().chain(letters).collect()
+    })
 }
 
 /// The cases and the servers of a workload, as they come.
 fn names<'a>(results: &'a Results, workload: &'a Workload) -> (Vec<&'a str>, Vec<&'a str>) {
     let (mut cases, mut servers) = (Vec::new(), Vec::new());
-    for series in results.series.iter().filter(|series| series.workload == workload.name) {
-        for (names, name) in [(&mut cases, series.case.as_str()), (&mut servers, series.server.as_str())] {
+    for series in results
+        .series
+        .iter()
+        .filter(|series| series.workload == workload.name)
+    {
+        for (names, name) in [
+            (&mut cases, series.case.as_str()),
+            (&mut servers, series.server.as_str()),
+        ] {
             if !names.contains(&name) {
                 names.push(name);
             }
@@ -89,17 +109,35 @@ fn names<'a>(results: &'a Results, workload: &'a Workload) -> (Vec<&'a str>, Vec
 fn main_grid(workload: &Workload, results: &Results) -> Grid {
     let all: Vec<&Measure> = workload.measures.iter().collect();
     let alone = names(results, workload).0.len() == 1;
-    grid(workload, results, if alone || !has_further(workload) { &all } else { &all[..1] })
+    grid(
+        workload,
+        results,
+        if alone || !has_further(workload) {
+            &all
+        } else {
+            &all[..1]
+        },
+    )
 }
 
 /// Whether measures beyond the first are told apart from it: one that is as important stands beside it.
 fn has_further(workload: &Workload) -> bool {
-    workload.measures.iter().any(|measure| !measure.less_is_better)
+    workload
+        .measures
+        .iter()
+        .any(|measure| !measure.less_is_better)
 }
 
-fn further_measures<'a>(workload: &'a Workload, results: &Results) -> impl Iterator<Item = &'a Measure> + use<'a> {
+fn further_measures<'a>(
+    workload: &'a Workload,
+    results: &Results,
+) -> impl Iterator<Item = &'a Measure> + use<'a> {
     let alone = names(results, workload).0.len() == 1;
-    let skip = if alone || !has_further(workload) { workload.measures.len() } else { 1 };
+    let skip = if alone || !has_further(workload) {
+        workload.measures.len()
+    } else {
+        1
+    };
     workload.measures.iter().skip(skip)
 }
 
@@ -107,12 +145,18 @@ fn grid(workload: &Workload, results: &Results, measures: &[&Measure]) -> Grid {
     let (cases, servers) = names(results, workload);
     let cell = |case: &str, server: &str, measure: &Measure| {
         let series = results.find(workload.name, case, server, measure.name);
-        series.map_or_else(|| "–".to_owned(), |series| show(workload, results, measure, series))
+        series.map_or_else(
+            || "–".to_owned(),
+            |series| show(workload, results, measure, series),
+        )
     };
     if let [case] = cases[..] {
         let mut grid = Grid::new("", measures.iter().map(|measure| measure.title));
         for server in servers {
-            grid.row(server, measures.iter().map(|measure| cell(case, server, measure)));
+            grid.row(
+                server,
+                measures.iter().map(|measure| cell(case, server, measure)),
+            );
         }
         return grid;
     }
@@ -121,10 +165,17 @@ fn grid(workload: &Workload, results: &Results, measures: &[&Measure]) -> Grid {
         .flat_map(|server| measures.iter().map(move |measure| (*server, *measure)))
         .collect();
     if columns.len() <= cases.len() {
-        let titles = columns.iter().map(|(server, measure)| heading(server, measure, measures));
+        let titles = columns
+            .iter()
+            .map(|(server, measure)| heading(server, measure, measures));
         let mut grid = Grid::new(measures[0].title, titles);
         for case in cases {
-            grid.row(case, columns.iter().map(|(server, measure)| cell(case, server, measure)));
+            grid.row(
+                case,
+                columns
+                    .iter()
+                    .map(|(server, measure)| cell(case, server, measure)),
+            );
         }
         return grid;
     }
@@ -132,10 +183,24 @@ fn grid(workload: &Workload, results: &Results, measures: &[&Measure]) -> Grid {
         .iter()
         .flat_map(|case| measures.iter().map(move |measure| (*case, *measure)))
         .collect();
-    let titles = columns.iter().map(|(case, measure)| heading(case, measure, measures));
-    let mut grid = Grid::new(if measures.len() == 1 { measures[0].title } else { "" }, titles);
+    let titles = columns
+        .iter()
+        .map(|(case, measure)| heading(case, measure, measures));
+    let mut grid = Grid::new(
+        if measures.len() == 1 {
+            measures[0].title
+        } else {
+            ""
+        },
+        titles,
+    );
     for server in servers {
-        grid.row(server, columns.iter().map(|(case, measure)| cell(case, server, measure)));
+        grid.row(
+            server,
+            columns
+                .iter()
+                .map(|(case, measure)| cell(case, server, measure)),
+        );
     }
     grid
 }
@@ -161,7 +226,12 @@ fn show(workload: &Workload, results: &Results, measure: &Measure, series: &Seri
 }
 
 /// How many times as much as the reference it is.
-fn times(workload: &Workload, results: &Results, measure: &Measure, series: &Series) -> Option<String> {
+fn times(
+    workload: &Workload,
+    results: &Results,
+    measure: &Measure,
+    series: &Series,
+) -> Option<String> {
     let reference = workload.reference.filter(|&name| name != series.server)?;
     let reference = results.find(workload.name, &series.case, reference, measure.name)?;
     let ratio = series.median() / reference.median();

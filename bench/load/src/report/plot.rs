@@ -41,8 +41,17 @@ pub fn plot(workload: &Workload, results: &Results) -> String {
     let (cases, _) = names(results, workload);
     let columns = if cases.len() > 1 { 2 } else { 1 };
     let panel = (WIDTH - 2 * MARGIN - GAP * (columns - 1)) / columns;
-    let greatest = |series: &Series| series.values.iter().copied().fold(f64::MIN_POSITIVE, f64::max);
-    let overall = results.of(workload.name, measure.name).map(greatest).fold(f64::MIN_POSITIVE, f64::max);
+    let greatest = |series: &Series| {
+        series
+            .values
+            .iter()
+            .copied()
+            .fold(f64::MIN_POSITIVE, f64::max)
+    };
+    let overall = results
+        .of(workload.name, measure.name)
+        .map(greatest)
+        .fold(f64::MIN_POSITIVE, f64::max);
     let mut body = String::new();
     let mut top = MARGIN;
     for pair in cases.chunks(columns) {
@@ -54,9 +63,19 @@ pub fn plot(workload: &Workload, results: &Results) -> String {
             let left = MARGIN + column * (panel + GAP);
             let scale = match workload.one_scale {
                 true => overall,
-                false => bars.iter().map(|bar| greatest(bar)).fold(f64::MIN_POSITIVE, f64::max),
+                false => bars
+                    .iter()
+                    .map(|bar| greatest(bar))
+                    .fold(f64::MIN_POSITIVE, f64::max),
             };
-            body.push_str(&draw(workload, results, case, &bars, scale, (left, top, panel)));
+            body.push_str(&draw(
+                workload,
+                results,
+                case,
+                &bars,
+                scale,
+                (left, top, panel),
+            ));
             height = height.max(TITLE + bars.len() * ROW + GAP / 2);
         }
         top += height;
@@ -84,7 +103,12 @@ fn draw(
     let start = left + NAME;
     let mut svg = String::new();
     let title = format!("{case}: {}", measure.title);
-    let _ = writeln!(svg, "<text class=\"title\" x=\"{left}\" y=\"{}\">{}</text>", top + 18, escape(&title));
+    let _ = writeln!(
+        svg,
+        "<text class=\"title\" x=\"{left}\" y=\"{}\">{}</text>",
+        top + 18,
+        escape(&title)
+    );
     for (row, bar) in bars.iter().enumerate() {
         let y = top + TITLE + row * ROW;
         let text = y + BAR - 3;
@@ -114,14 +138,21 @@ fn draw(
                 start as f64 + length(greatest)
             );
         }
-        let times = times(workload, results, measure, bar).map_or_else(String::new, |times| format!(" · {times}"));
+        let times = times(workload, results, measure, bar)
+            .map_or_else(String::new, |times| format!(" · {times}"));
         let figures = format!("{}{times}", (measure.show)(median));
         let x = end.max(start as f64 + length(greatest)) + 6.0;
-        let _ = writeln!(svg, "<text class=\"figure\" x=\"{x:.1}\" y=\"{text}\">{}</text>", escape(&figures));
+        let _ = writeln!(
+            svg,
+            "<text class=\"figure\" x=\"{x:.1}\" y=\"{text}\">{}</text>",
+            escape(&figures)
+        );
     }
     svg
 }
 
 fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('"', "&quot;")
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('"', "&quot;")
 }

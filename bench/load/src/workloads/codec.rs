@@ -25,7 +25,9 @@ pub(super) const CODEC: Workload = Workload {
         let mut jobs = Vec::new();
         for line in listed.lines() {
             let Some((case, server)) = line.split_once('\t') else {
-                return Err(io::Error::other(format!("the codec program lists {line:?}")));
+                return Err(io::Error::other(format!(
+                    "the codec program lists {line:?}"
+                )));
             };
             let (program, time) = (program.clone(), plan.time);
             let (case, server) = (case.to_owned(), server.to_owned());
@@ -36,7 +38,8 @@ pub(super) const CODEC: Workload = Workload {
                 rounds: plan.rounds,
                 run: Box::new(move |_| {
                     let milliseconds = (time / 4).as_millis().to_string();
-                    let told = ask(Command::new(&program).args(["run", &case, &server, &milliseconds]))?;
+                    let told =
+                        ask(Command::new(&program).args(["run", &case, &server, &milliseconds]))?;
                     let time = told.trim().parse().map_err(io::Error::other)?;
                     Ok(vec![("time", time)])
                 }),

@@ -4,37 +4,82 @@ use std::io;
 
 use openline_bench::link::Target;
 use openline_bench::load::{self, Echo};
+use openline_bench::wire::{BINARY, TEXT};
 
-use super::{CPU, Job, MESSAGE_MEASURES, Measure, Workload, cost, nanoseconds, per_second, started};
+use super::{
+    CPU, Job, MESSAGE_MEASURES, Measure, Workload, cost, nanoseconds, per_second, started,
+};
 use crate::plan::Plan;
 use crate::servers::{BATCHING_PEERS, OPENLINE, PEERS, Place, Program, RAW};
 
-/// Connections, bytes, messages at once.
-const SHAPES: [(usize, usize, usize); 4] = [(64, 125, 16), (64, 1024, 16), (64, 125, 1), (64, 16_384, 4)];
-
-pub(super) fn shape((connections, size, depth): (usize, usize, usize)) -> String {
-    let size = match size {
-        size if size % 1024 == 0 => format!("{} KiB", size / 1024),
-        size => format!("{size} B"),
-    };
-    format!("{connections} × {size} × {depth} deep")
+/// Binary messages over so many connections, of so many bytes, so many at once.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Shape {
+    pub(super) connections: usize,
+    pub(super) size: usize,
+    pub(super) depth: usize,
+    /// Text instead.
+    pub(super) text: bool,
 }
+
+impl Shape {
+    pub(super) const fn new(connections: usize, size: usize, depth: usize) -> Self {
+        Self {
+            connections,
+            size,
+            depth,
+            text: false,
+        }
+    }
+
+    pub(super) fn name(self) -> String {
+        let Self {
+            connections,
+            depth,
+            text,
+            ..
+        } = self;
+        let what = if text { ", text" } else { "" };
+        format!("{connections} × {} × {depth} deep{what}", self.size_name())
+    }
+
+    pub(super) fn size_name(self) -> String {
+        match self.size {
+            size if size % (1 << 20) == 0 => format!("{} MiB", size >> 20),
+            size if size % 1024 == 0 => format!("{} KiB", size / 1024),
+            size => format!("{size} B"),
+        }
+    }
+}
+
+const SHAPES: [Shape; 4] = [
+    Shape::new(64, 125, 16),
+    Shape::new(64, 1024, 16),
+    Shape::new(64, 125, 1),
+    Shape::new(64, 16_384, 4),
+];
 
 pub(super) const PLAIN: Workload = Workload {
     name: "echo",
     title: "Echo",
-    about: "Each of the connections sends a burst of messages in one write, waits until all are echoed, and sends the \
-        next. *raw* receives once and sends once as many bytes as are due, without looking at them.",
+    about: "Each of the connections sends a burst of binary messages in one write, waits until all are echoed, and sends the \
+        next. *raw* receives once and sends once as many bytes as are due, without looking at them. Text has to be checked, which *raw* does not do.",
     measures: MESSAGE_MEASURES,
     reference: Some(RAW),
     one_scale: false,
     jobs: |plan, _| {
         let mut jobs = Vec::new();
-        for shape in SHAPES {
-            let peers = PEERS.into_iter().chain(BATCHING_PEERS.into_iter().filter(|_| shape.2 > 1));
+        let text = Shape {
+            text: true,
+            ..SHAPES[0]
+        };
+        for shape in SHAPES.into_iter().chain([text]) {
+            let peers = PEERS
+                .into_iter()
+                .chain(BATCHING_PEERS.into_iter().filter(|_| shape.depth > 1));
             let peers = peers.map(|name| (name, Program::Peer(name)));
             let own = [
-                (RAW, Program::Raw("echo", Some(shape.1))),
+                (RAW, Program::Raw("echo", Some(shape.size))),
                 (OPENLINE, Program::Example("echo")),
             ];
             for (server, program) in own.into_iter().chain(peers) {
@@ -56,7 +101,7 @@ pub(super) const TLS: Workload = Workload {
         let mut jobs = Vec::new();
         for shape in SHAPES {
             for (server, program) in [
-                (RAW, Program::Raw("tls", Some(shape.1))),
+                (RAW, Program::Raw("tls", Some(shape.size))),
                 (OPENLINE, Program::Example("echo_tls")),
             ] {
                 jobs.push(echo(plan, shape, server, program, true));
@@ -67,17 +112,18 @@ pub(super) const TLS: Workload = Workload {
 };
 
 /// One echo job.
-pub(super) fn echo(plan: &Plan, shape: (usize, usize, usize), server: &str, program: Program, tls: bool) -> Job {
+pub(super) fn echo(plan: &Plan, shape: Shape, server: &str, program: Program, tls: bool) -> Job {
     let load = Echo {
-        connections: shape.0,
-        size: shape.1,
-        depth: shape.2,
+        connections: shape.connections,
+        size: shape.size,
+        depth: shape.depth,
         warm_up: plan.warm_up,
         time: plan.time,
+        opcode: if shape.text { TEXT } else { BINARY },
         check: server != RAW,
     };
     Job {
-        case: self::shape(shape),
+        case: shape.name(),
         server: server.to_owned(),
         program: Some(program),
         rounds: plan.rounds,
@@ -97,7 +143,8 @@ fn every_server(size: usize) -> impl Iterator<Item = (&'static str, Program)> {
         (RAW, Program::Raw("echo", Some(size))),
         (OPENLINE, Program::Example("echo")),
     ];
-    own.into_iter().chain(PEERS.map(|name| (name, Program::Peer(name))))
+    own.into_iter()
+        .chain(PEERS.map(|name| (name, Program::Peer(name))))
 }
 
 pub(super) const LATENCY: Workload = Workload {
@@ -130,7 +177,10 @@ pub(super) const LATENCY: Workload = Workload {
             run: Box::new(move |running| {
                 let target = Target::websocket(started(running)?.port, "/");
                 let (p50, p99) = load::latency(&target, 125, round_trips)?;
-                Ok(vec![("p50", p50.as_nanos() as f64), ("p99", p99.as_nanos() as f64)])
+                Ok(vec![
+                    ("p50", p50.as_nanos() as f64),
+                    ("p99", p99.as_nanos() as f64),
+                ])
             }),
         };
         Ok(every_server(125).map(job).collect())

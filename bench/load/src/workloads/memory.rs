@@ -9,6 +9,9 @@ use super::{Job, Measure, Workload, bytes, started};
 use crate::plan::Plan;
 use crate::servers::{NCHAN, OPENLINE, PEERS, Place, Program, RAW};
 
+/// From a server's port to how one connects there.
+type ToTarget = fn(u16) -> Target;
+
 const OPENED: &str = "opened";
 const USED: &str = "used";
 
@@ -44,7 +47,17 @@ pub(super) const CONNECTIONS: Workload = Workload {
         Ok(own
             .into_iter()
             .chain(peers)
-            .map(|(server, program)| idle(plan, "WebSocket", server, program, plan.idle, true, websocket))
+            .map(|(server, program)| {
+                idle(
+                    plan,
+                    "WebSocket",
+                    server,
+                    program,
+                    plan.idle,
+                    true,
+                    websocket,
+                )
+            })
             .collect())
     },
 };
@@ -64,7 +77,17 @@ pub(super) const TLS: Workload = Workload {
         let target = |port| websocket(port).over_tls();
         Ok(own
             .into_iter()
-            .map(|(server, program)| idle(plan, "WebSocket", server, program, plan.idle_tls, true, target))
+            .map(|(server, program)| {
+                idle(
+                    plan,
+                    "WebSocket",
+                    server,
+                    program,
+                    plan.idle_tls,
+                    true,
+                    target,
+                )
+            })
             .collect())
     },
 };
@@ -82,7 +105,7 @@ pub(super) const SUBSCRIBERS: Workload = Workload {
     reference: None,
     one_scale: true,
     jobs: |plan, _: &Place| -> io::Result<Vec<Job>> {
-        let ways: [(&str, fn(u16) -> Target, fn(u16) -> Target); 3] = [
+        let ways: [(&str, ToTarget, ToTarget); 3] = [
             (
                 "WebSocket",
                 |port| Target::websocket(port, "/channels/bench"),
@@ -103,7 +126,15 @@ pub(super) const SUBSCRIBERS: Workload = Workload {
         for (case, own, nchan) in ways {
             let push = Program::Own("push", Some(1));
             jobs.push(idle(plan, case, OPENLINE, push, plan.idle, false, own));
-            jobs.push(idle(plan, case, NCHAN, Program::Nchan, plan.idle, false, nchan));
+            jobs.push(idle(
+                plan,
+                case,
+                NCHAN,
+                Program::Nchan,
+                plan.idle,
+                false,
+                nchan,
+            ));
         }
         Ok(jobs)
     },
@@ -115,14 +146,20 @@ fn websocket(port: u16) -> Target {
 
 fn get(port: u16, path: &str, more: &str, expect: Option<&'static str>) -> Target {
     Target {
-        request: format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n{more}\r\n").into_bytes(),
+        request: format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n{more}\r\n")
+            .into_bytes(),
         expect,
         ..Target::websocket(port, path)
     }
 }
 
 pub(super) fn events(port: u16, path: &str) -> Target {
-    get(port, path, "Accept: text/event-stream\r\n", Some("HTTP/1.1 200"))
+    get(
+        port,
+        path,
+        "Accept: text/event-stream\r\n",
+        Some("HTTP/1.1 200"),
+    )
 }
 
 fn held(port: u16, path: &str, more: &str) -> Target {
@@ -136,7 +173,7 @@ fn idle(
     program: Program,
     count: usize,
     echoes: bool,
-    target: fn(u16) -> Target,
+    target: ToTarget,
 ) -> Job {
     Job {
         case: case.to_owned(),

@@ -90,7 +90,10 @@ pub(super) const FANOUT: Workload = Workload {
     jobs: |plan, _| {
         let mut jobs = Vec::new();
         for (subscribers, outstanding) in [(1_000, 1), (1_000, 8), (10_000, 1), (10_000, 8)] {
-            let case = format!("{} subscribers, {outstanding} outstanding", thousands(subscribers));
+            let case = format!(
+                "{} subscribers, {outstanding} outstanding",
+                thousands(subscribers)
+            );
             for kind in [Kind::Raw, Kind::Openline, Kind::Nchan] {
                 jobs.push(fanout(plan, &case, kind, subscribers, outstanding));
             }
@@ -106,9 +109,19 @@ pub(super) fn thousands(count: usize) -> String {
     }
 }
 
-pub(super) fn fanout(plan: &Plan, case: &str, kind: Kind, subscribers: usize, outstanding: u64) -> Job {
+pub(super) fn fanout(
+    plan: &Plan,
+    case: &str,
+    kind: Kind,
+    subscribers: usize,
+    outstanding: u64,
+) -> Job {
     // Eight at once are cheaper, and take longer to be told from noise.
-    let deliveries = if outstanding > 1 { plan.deliveries * 3 } else { plan.deliveries };
+    let deliveries = if outstanding > 1 {
+        plan.deliveries * 3
+    } else {
+        plan.deliveries
+    };
     let load = Fanout {
         subscribers,
         publications: (deliveries / subscribers as u64).max(2 * outstanding),
@@ -176,7 +189,8 @@ pub(super) const DEFLATE: Workload = Workload {
         };
         let deflating = move |running: &Running, load: &Fanout| {
             // The publisher's own messages go uncompressed, which is a sender's right.
-            let publisher = Publisher::Frame(compressed(running.port), client_frame(TEXT, &telling()));
+            let publisher =
+                Publisher::Frame(compressed(running.port), client_frame(TEXT, &telling()));
             load::fanout(&compressed(running.port), &publisher, running.pid(), load)
         };
         // How long a frame becomes.
@@ -198,8 +212,11 @@ pub(super) const DEFLATE: Workload = Workload {
                 run: Box::new(move |running| {
                     let running = started(running)?;
                     let target = Target::websocket(running.port, "/");
-                    let publisher = Publisher::Frame(target.clone(), client_frame(TEXT, &payload(size)));
-                    Ok(cost(load::fanout(&target, &publisher, running.pid(), &plain)?.cost))
+                    let publisher =
+                        Publisher::Frame(target.clone(), client_frame(TEXT, &payload(size)));
+                    Ok(cost(
+                        load::fanout(&target, &publisher, running.pid(), &plain)?.cost,
+                    ))
                 }),
             },
             Job {
@@ -246,7 +263,13 @@ pub(super) const PUBLISH: Workload = Workload {
             run: Box::new(move |running| {
                 let running = started(running)?;
                 let request = post(running.port, path, &payload(125));
-                Ok(cost(load::publish(running.port, running.pid(), &request, warm_up, time)?))
+                Ok(cost(load::publish(
+                    running.port,
+                    running.pid(),
+                    &request,
+                    warm_up,
+                    time,
+                )?))
             }),
         };
         Ok([

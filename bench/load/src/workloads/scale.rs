@@ -4,9 +4,11 @@ use openline_bench::link::Target;
 use openline_bench::load::{self, Fanout};
 use openline_bench::wire::payload;
 
-use super::echo::{echo, shape};
+use super::echo::{Shape, echo};
 use super::push::{Kind, fanout, thousands};
-use super::{CPU, Job, MESSAGE_MEASURES, Measure, Workload, cost, nanoseconds, per_second, started};
+use super::{
+    CPU, Job, MESSAGE_MEASURES, Measure, Workload, cost, nanoseconds, per_second, started,
+};
 use crate::servers::{OPENLINE, Program, RAW};
 
 const EITHER_MEASURES: &[Measure] = &[
@@ -38,7 +40,13 @@ pub(super) const WORKERS: Workload = Workload {
         let mut jobs = Vec::new();
         for depth in [1, 16] {
             for (name, workers) in [(ONE, 1), (TWO, 2)] {
-                let job = echo(plan, (64, 125, depth), name, Program::Own("echo", Some(workers)), false);
+                let job = echo(
+                    plan,
+                    Shape::new(64, 125, depth),
+                    name,
+                    Program::Own("echo", Some(workers)),
+                    false,
+                );
                 let case = format!("echo, {}", job.case);
                 jobs.push(Job { case, ..job });
             }
@@ -71,7 +79,13 @@ pub(super) const CONNECTIONS: Workload = Workload {
                 (RAW, Program::Raw("echo", Some(125))),
                 (OPENLINE, Program::Example("echo")),
             ] {
-                let job = echo(plan, (connections, 125, 1), server, program, false);
+                let job = echo(
+                    plan,
+                    Shape::new(connections, 125, 1),
+                    server,
+                    program,
+                    false,
+                );
                 let case = format!("{} connections", thousands(connections));
                 jobs.push(Job { case, ..job });
             }
@@ -94,9 +108,9 @@ pub(super) const SIZES: Workload = Workload {
                 (RAW, Program::Raw("echo", Some(size))),
                 (OPENLINE, Program::Example("echo")),
             ] {
-                let job = echo(plan, (16, size, 1), server, program, false);
-                let case = shape((16, size, 1));
-                let case = case.split(" × ").nth(1).unwrap_or_default().to_owned();
+                let shape = Shape::new(16, size, 1);
+                let case = shape.size_name();
+                let job = echo(plan, shape, server, program, false);
                 jobs.push(Job { case, ..job });
             }
         }
@@ -119,7 +133,9 @@ pub(super) const SUBSCRIBERS: Workload = Workload {
                 // Few subscribers make the publication itself visible: as many deliveries, not as many publications.
                 let load = Fanout {
                     subscribers,
-                    publications: (plan.deliveries / subscribers as u64).min(plan.deliveries / 100).max(3),
+                    publications: (plan.deliveries / subscribers as u64)
+                        .min(plan.deliveries / 100)
+                        .max(3),
                     outstanding: 1,
                     stalled: 0,
                     watch_memory: false,
@@ -133,7 +149,9 @@ pub(super) const SUBSCRIBERS: Workload = Workload {
                         let running = started(running)?;
                         let target: Target = kind.target(running.port);
                         let publisher = kind.publisher(running.port, &payload(125));
-                        Ok(cost(load::fanout(&target, &publisher, running.pid(), &load)?.cost))
+                        Ok(cost(
+                            load::fanout(&target, &publisher, running.pid(), &load)?.cost,
+                        ))
                     }),
                 });
             }

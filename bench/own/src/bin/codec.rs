@@ -62,14 +62,18 @@ fn main() -> io::Result<()> {
     match arguments[..] {
         ["list"] => {
             let mut out = io::stdout().lock();
-            JOBS.iter().try_for_each(|(case, who)| writeln!(out, "{case}\t{who}"))
+            JOBS.iter()
+                .try_for_each(|(case, who)| writeln!(out, "{case}\t{who}"))
         }
         ["run", case, who, milliseconds] => {
             let time = Duration::from_millis(milliseconds.parse().map_err(io::Error::other)?);
-            let nanoseconds = run(case, who, time).ok_or_else(|| io::Error::other("there is no such job"))?;
+            let nanoseconds =
+                run(case, who, time).ok_or_else(|| io::Error::other("there is no such job"))?;
             writeln!(io::stdout(), "{nanoseconds}")
         }
-        _ => Err(io::Error::other("usage: codec list, or codec run CASE WHO MILLISECONDS")),
+        _ => Err(io::Error::other(
+            "usage: codec list, or codec run CASE WHO MILLISECONDS",
+        )),
     }
 }
 
@@ -77,9 +81,7 @@ fn run(case: &str, who: &str, time: Duration) -> Option<f64> {
     let each = match (case, who) {
         (MASK_LARGE, _) => mask(who, 1 << 20, time),
         (MASK_SMALL, _) => mask(who, 4096, time),
-        (UTF8, OPENLINE) => receive(time, TEXT, |event| {
-            matches!(event, Event::Text(_))
-        }),
+        (UTF8, OPENLINE) => receive(time, TEXT, |event| matches!(event, Event::Text(_))),
         (UTF8, SIMDUTF8) => receive(time, openline_bench::wire::BINARY, |event| match event {
             Event::Binary(bytes) => simdutf8::basic::from_utf8(bytes).is_ok(),
             _ => false,
@@ -102,7 +104,8 @@ fn clock(time: Duration, mut call: impl FnMut()) -> f64 {
         call();
         calls += 1;
     }
-    let stretch = (f64::from(calls) * STRETCH.as_secs_f64() / begun.elapsed().as_secs_f64()).max(1.0) as u32;
+    let stretch =
+        (f64::from(calls) * STRETCH.as_secs_f64() / begun.elapsed().as_secs_f64()).max(1.0) as u32;
     let mut stretches = Vec::new();
     let begun = Instant::now();
     while begun.elapsed() < time || stretches.len() < 5 {
@@ -120,9 +123,13 @@ fn mask(who: &str, size: usize, time: Duration) -> f64 {
     let from = payload(size);
     let mut to = from.clone();
     if who == MEMCPY {
-        clock(time, || black_box(&mut to).copy_from_slice(black_box(&from)))
+        clock(time, || {
+            black_box(&mut to).copy_from_slice(black_box(&from))
+        })
     } else {
-        clock(time, || openline_proto::mask(black_box(&mut to), black_box([1, 2, 3, 4]), 0))
+        clock(time, || {
+            openline_proto::mask(black_box(&mut to), black_box([1, 2, 3, 4]), 0)
+        })
     }
 }
 
@@ -146,7 +153,10 @@ fn receive(time: Duration, opcode: u8, mut is_right: impl FnMut(&Event<'_>) -> b
     clock(time, || {
         bytes.copy_from_slice(&frame);
         let event = connection.handle_input(now, &mut Input::new(&mut bytes));
-        assert!(event.is_ok_and(|event| event.is_some_and(|event| is_right(&event))), "a message of its kind");
+        assert!(
+            event.is_ok_and(|event| event.is_some_and(|event| is_right(&event))),
+            "a message of its kind"
+        );
     })
 }
 
@@ -161,7 +171,8 @@ fn decode_frame(who: &str, time: Duration) -> Option<f64> {
                 let mut rest = &mut bytes[..];
                 let mut count = 0;
                 while let Ok(Some((header, size))) = Header::parse(rest, Role::Server, false) {
-                    let (frame, next) = std::mem::take(&mut rest).split_at_mut(size + header.length as usize);
+                    let (frame, next) =
+                        std::mem::take(&mut rest).split_at_mut(size + header.length as usize);
                     let payload = &mut frame[size..];
                     openline_proto::mask(payload, header.mask.unwrap_or_default(), 0);
                     black_box((header, payload));
@@ -234,7 +245,13 @@ fn encode_frame(who: &str, time: Duration) -> Option<f64> {
         }
         "sockudo-ws" => clock(time, || {
             for _ in 0..BATCH {
-                sockudo_ws::frame::encode_frame(&mut out, sockudo_ws::OpCode::Text, &shared, true, None);
+                sockudo_ws::frame::encode_frame(
+                    &mut out,
+                    sockudo_ws::OpCode::Text,
+                    &shared,
+                    true,
+                    None,
+                );
             }
             black_box(&out);
             out.clear();
@@ -272,10 +289,16 @@ fn receive_messages(who: &str, time: Duration) -> Option<f64> {
             })
         }
         "fastwebsockets" => {
-            let mut ws = fastwebsockets::WebSocket::after_handshake(Memory::new(frames), fastwebsockets::Role::Server);
+            let mut ws = fastwebsockets::WebSocket::after_handshake(
+                Memory::new(frames),
+                fastwebsockets::Role::Server,
+            );
             clock(time, || {
                 for _ in 0..BATCH {
-                    let frame = ws.read_frame().now_or_never().expect("memory is always ready");
+                    let frame = ws
+                        .read_frame()
+                        .now_or_never()
+                        .expect("memory is always ready");
                     assert!(black_box(frame.is_ok_and(|frame| frame.is_utf8())));
                 }
             })
@@ -319,7 +342,10 @@ fn send_messages(who: &str, time: Duration) -> Option<f64> {
                 while connection.queued() > 0 {
                     let mut slices = [IoSlice::new(&[]); 64];
                     let count = connection.poll_slices(&mut slices);
-                    let bytes = black_box(&slices[..count]).iter().map(|slice| slice.len()).sum();
+                    let bytes = black_box(&slices[..count])
+                        .iter()
+                        .map(|slice| slice.len())
+                        .sum();
                     connection.written(bytes);
                 }
             })
@@ -338,11 +364,16 @@ fn send_messages(who: &str, time: Duration) -> Option<f64> {
         }
         "fastwebsockets" => {
             let stream = Memory::new(Vec::new());
-            let mut ws = fastwebsockets::WebSocket::after_handshake(stream, fastwebsockets::Role::Server);
+            let mut ws =
+                fastwebsockets::WebSocket::after_handshake(stream, fastwebsockets::Role::Server);
             clock(time, || {
                 for _ in 0..BATCH {
-                    let frame = fastwebsockets::Frame::text(fastwebsockets::Payload::Borrowed(&shared));
-                    let done = ws.write_frame(frame).now_or_never().expect("memory is always ready");
+                    let frame =
+                        fastwebsockets::Frame::text(fastwebsockets::Payload::Borrowed(&shared));
+                    let done = ws
+                        .write_frame(frame)
+                        .now_or_never()
+                        .expect("memory is always ready");
                     assert!(done.is_ok());
                 }
             })
@@ -353,7 +384,10 @@ fn send_messages(who: &str, time: Duration) -> Option<f64> {
             clock(time, || {
                 for _ in 0..BATCH {
                     let message = tokio_websockets::Message::text(payload.clone());
-                    let fed = ws.feed(message).now_or_never().expect("memory is always ready");
+                    let fed = ws
+                        .feed(message)
+                        .now_or_never()
+                        .expect("memory is always ready");
                     assert!(fed.is_ok());
                 }
                 let flushed = ws.flush().now_or_never().expect("memory is always ready");
@@ -410,7 +444,11 @@ impl Write for Memory {
 }
 
 impl AsyncRead for Memory {
-    fn poll_read(mut self: Pin<&mut Self>, _: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let count = self.read(buffer.initialize_unfilled())?;
         buffer.advance(count);
         Poll::Ready(Ok(()))
@@ -418,7 +456,11 @@ impl AsyncRead for Memory {
 }
 
 impl AsyncWrite for Memory {
-    fn poll_write(mut self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         Poll::Ready(self.write(bytes))
     }
 

@@ -22,7 +22,11 @@ const CONNECTIONS: usize = 1 << 20;
 
 fn main() -> io::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let number = |at: usize| arguments.get(at).and_then(|text| text.parse::<usize>().ok());
+    let number = |at: usize| {
+        arguments
+            .get(at)
+            .and_then(|text| text.parse::<usize>().ok())
+    };
     let usage = || io::Error::other("usage: own push|echo PORT WORKERS, own fan|fan-deflate PORT");
     let (Some(mode), Some(port)) = (arguments.first(), number(1)) else {
         return Err(usage());
@@ -32,7 +36,9 @@ fn main() -> io::Result<()> {
     match (mode.as_str(), number(2)) {
         ("push", Some(workers)) => push(address, workers),
         ("echo", Some(workers)) => {
-            let threads: Vec<_> = (0..workers).map(|_| std::thread::spawn(move || echo(address))).collect();
+            let threads: Vec<_> = (0..workers)
+                .map(|_| std::thread::spawn(move || echo(address)))
+                .collect();
             threads.into_iter().try_for_each(|thread| {
                 let ended = thread.join();
                 ended.unwrap_or_else(|_| Err(io::Error::other("a worker panicked")))
@@ -45,14 +51,19 @@ fn main() -> io::Result<()> {
 }
 
 fn push(listen: SocketAddr, workers: usize) -> io::Result<()> {
-    let runtime = Builder::new_multi_thread().worker_threads(workers).enable_all().build()?;
+    let runtime = Builder::new_multi_thread()
+        .worker_threads(workers)
+        .enable_all()
+        .build()?;
     runtime.block_on(async {
         let config = openline_server::Config {
             listen,
             max_connections: CONNECTIONS,
             ..openline_server::Config::default()
         };
-        let server = openline_server::Server::bind(config).await.map_err(io::Error::other)?;
+        let server = openline_server::Server::bind(config)
+            .await
+            .map_err(io::Error::other)?;
         server.run(std::future::pending()).await;
         Ok(())
     })
@@ -63,13 +74,17 @@ fn echo(address: SocketAddr) -> io::Result<()> {
     runtime.block_on(async {
         openline::Server::default()
             .max_connections(CONNECTIONS)
-            .run(shared_listener(address)?, std::future::pending(), async |mut ws: WebSocket, _| {
-                let (sender, receiver) = ws.halves();
-                while let Some(message) = receiver.next_lent().await {
-                    sender.send(message?).await?;
-                }
-                Ok::<_, Error>(())
-            })
+            .run(
+                shared_listener(address)?,
+                std::future::pending(),
+                async |mut ws: WebSocket, _| {
+                    let (sender, receiver) = ws.halves();
+                    while let Some(message) = receiver.next_lent().await {
+                        sender.send(message?).await?;
+                    }
+                    Ok::<_, Error>(())
+                },
+            )
             .await;
         Ok(())
     })
@@ -77,7 +92,11 @@ fn echo(address: SocketAddr) -> io::Result<()> {
 
 /// Several listeners may have this address; the kernel gives each its share of the connections.
 fn shared_listener(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking().cloexec(), None)?;
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM.nonblocking().cloexec(),
+        None,
+    )?;
     socket.set_reuse_port(true)?;
     socket.bind(&address.into())?;
     socket.listen(1024)?;
