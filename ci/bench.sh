@@ -20,11 +20,11 @@ main() {
     target=${CARGO_TARGET_DIR:-target}
     bench_target=bench/target
     [[ " $* " == *" --list "* || " $* " == *" --render "* ]] || need_nchan
-    cargo build --release --locked --package openline --example echo --example echo_tls
+    cargo build --release --locked --package openline --package openline-cli --bin openline --example echo --example echo_tls
     CARGO_TARGET_DIR=$bench_target cargo build --release --locked --manifest-path bench/Cargo.toml --workspace
     commit=$(git rev-parse --short HEAD)
     git diff --quiet HEAD -- crates bench || commit="$commit with changes"
-    "$bench_target/release/openline-bench" --docs docs --examples "$target/release/examples" \
+    "$bench_target/release/openline-bench" --docs docs --product "$target/release" \
         --date "$(date -u +%F)" --commit "$commit" "$@"
 }
 

@@ -21,7 +21,7 @@ use crate::workloads::Workload;
 
 const USAGE: &str = "\
 usage: openline-bench [WORKLOAD...] [--quick] [--rounds N] [--render] [--list]
-                      --docs FOLDER --examples FOLDER --date DATE --commit COMMIT";
+                      --docs FOLDER --product FOLDER --date DATE --commit COMMIT";
 
 fn main() -> ExitCode {
     match run() {
@@ -42,7 +42,8 @@ struct Arguments {
     render: bool,
     list: bool,
     docs: PathBuf,
-    examples: PathBuf,
+    /// Where the product's release is.
+    product: PathBuf,
     date: String,
     commit: String,
 }
@@ -63,7 +64,7 @@ fn arguments() -> io::Result<Arguments> {
                 );
             }
             "--docs" => parsed.docs = value()?.into(),
-            "--examples" => parsed.examples = value()?.into(),
+            "--product" => parsed.product = value()?.into(),
             "--date" => parsed.date = value()?,
             "--commit" => parsed.commit = value()?,
             name if !name.starts_with('-') => parsed.workloads.push(name.to_owned()),
@@ -151,7 +152,7 @@ fn place(arguments: &Arguments) -> io::Result<Place> {
     let bench = std::env::current_exe()?;
     Ok(Place {
         bench: bench.parent().map(PathBuf::from).unwrap_or_default(),
-        examples: arguments.examples.clone(),
+        product: arguments.product.clone(),
         server_cpu,
         load_cpu,
     })

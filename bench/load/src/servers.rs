@@ -44,17 +44,39 @@ pub enum Program {
     Example(&'static str),
     /// `own MODE PORT [WORKERS]`.
     Own(&'static str, Option<usize>),
+    /// The push server, with so many workers: `openline serve`.
+    Push { workers: usize, tls: bool },
     /// nginx with Nchan.
     Nchan,
 }
+
+/// The push server as it is mostly asked for.
+pub const PUSH: Program = Program::Push {
+    workers: 1,
+    tls: false,
+};
+
+/// What the push server allows here: as much as the bench can ask for.
+const PUSH_LIMITS: [&str; 10] = [
+    "--limits-connections=1000000",
+    "--limits-connections-per-address=1000000",
+    "--limits-accept-rate=1000000",
+    "--limits-handshakes=1000000",
+    "--limits-request-rate=1000000000",
+    "--limits-publish-rate=1000000000",
+    "--limits-memory=16GiB",
+    "--anonymous-publish=true",
+    "--anonymous-subscribe=true",
+    "--timeouts-idle=10m",
+];
 
 /// Where the programs are, and on which processor servers run.
 #[derive(Clone, Debug)]
 pub struct Place {
     /// Of the bench's own programs.
     pub bench: PathBuf,
-    /// Of the library's examples.
-    pub examples: PathBuf,
+    /// Of the product: its command, and its examples in a folder of their own.
+    pub product: PathBuf,
     pub server_cpu: usize,
     pub load_cpu: usize,
 }
@@ -64,7 +86,7 @@ pub struct Place {
 pub struct Running {
     child: Child,
     pub port: u16,
-    /// Of nginx: its configuration, logs and such.
+    /// Files that it needs: configuration, certificates and such.
     folder: Option<PathBuf>,
 }
 
@@ -134,12 +156,33 @@ impl Program {
                 command.args([name, port_text.as_str()]);
             }
             Self::Example(name) => {
-                command = Command::new(place.examples.join(name));
+                command = Command::new(place.product.join("examples").join(name));
                 command.arg(format!("127.0.0.1:{port}"));
             }
+            Self::Push { workers, tls } => {
+                command = Command::new(place.product.join("openline"));
+                command.env("TOKIO_WORKER_THREADS", workers.to_string());
+                command
+                    .arg("serve")
+                    .arg(format!("--listen=127.0.0.1:{port}"))
+                    .args(PUSH_LIMITS);
+                if *tls {
+                    let folder = folder(port)?;
+                    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]);
+                    let made = made.map_err(io::Error::other)?;
+                    for (option, file, pem) in [
+                        ("--tls-cert", "cert.pem", made.cert.pem()),
+                        ("--tls-key", "key.pem", made.signing_key.serialize_pem()),
+                    ] {
+                        let path = folder.join(file);
+                        fs::write(&path, pem)?;
+                        command.arg(option).arg(path);
+                    }
+                    return Ok((command, Some(folder)));
+                }
+            }
             Self::Nchan => {
-                let folder = std::env::temp_dir().join(format!("openline-bench-nchan-{port}"));
-                fs::create_dir_all(&folder)?;
+                let folder = folder(port)?;
                 fs::write(folder.join("nginx.conf"), nchan_configuration(port))?;
                 command = Command::new("nginx");
                 command
@@ -178,6 +221,13 @@ fn nchan_configuration(port: u16) -> String {
          location /publish {{ nchan_publisher; nchan_channel_id bench; }}\n\
          {ways} }} }}\n"
     )
+}
+
+/// A folder for the files of the server on this port.
+fn folder(port: u16) -> io::Result<PathBuf> {
+    let folder = std::env::temp_dir().join(format!("openline-bench-{port}"));
+    fs::create_dir_all(&folder)?;
+    Ok(folder)
 }
 
 fn free_port() -> io::Result<u16> {

@@ -94,6 +94,7 @@ impl Goals<'_> {
         self.bytes("subscribers", "WebSocket", "opened", 1_000.0);
         self.bytes("subscribers", "Server-Sent Events", "opened", 12.0 * 1024.0);
         self.bytes("subscribers", "held long poll", "opened", 12.0 * 1024.0);
+        self.bytes("subscribers", "WebSocket over TLS", "opened", 12.0 * 1024.0);
         let case = "TCP accept to 101";
         let reached = self
             .pair("connects", case, OPENLINE, RAW, "cpu")

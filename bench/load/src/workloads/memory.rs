@@ -7,7 +7,7 @@ use openline_bench::load;
 
 use super::{Job, Measure, Workload, bytes, started};
 use crate::plan::Plan;
-use crate::servers::{NCHAN, OPENLINE, PEERS, Place, Program, RAW};
+use crate::servers::{NCHAN, OPENLINE, PEERS, PUSH, Place, Program, RAW};
 
 /// From a server's port to how one connects there.
 type ToTarget = fn(u16) -> Target;
@@ -124,8 +124,7 @@ pub(super) const SUBSCRIBERS: Workload = Workload {
         ];
         let mut jobs = Vec::new();
         for (case, own, nchan) in ways {
-            let push = Program::Own("push", Some(1));
-            jobs.push(idle(plan, case, OPENLINE, push, plan.idle, false, own));
+            jobs.push(idle(plan, case, OPENLINE, PUSH, plan.idle, false, own));
             jobs.push(idle(
                 plan,
                 case,
@@ -136,6 +135,20 @@ pub(super) const SUBSCRIBERS: Workload = Workload {
                 nchan,
             ));
         }
+        let push = Program::Push {
+            workers: 1,
+            tls: true,
+        };
+        let target = |port| Target::websocket(port, "/channels/bench").over_tls();
+        jobs.push(idle(
+            plan,
+            "WebSocket over TLS",
+            OPENLINE,
+            push,
+            plan.idle_tls,
+            false,
+            target,
+        ));
         Ok(jobs)
     },
 };

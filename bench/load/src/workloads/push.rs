@@ -8,7 +8,7 @@ use openline_bench::wire::{TEXT, client_frame, payload, upgrade_request};
 
 use super::{CPU, Job, Measure, Workload, bytes, cost, nanoseconds, per_second, started};
 use crate::plan::Plan;
-use crate::servers::{NCHAN, OPENLINE, Place, Program, RAW, Running};
+use crate::servers::{NCHAN, OPENLINE, PUSH, Place, Program, RAW, Running};
 
 const DELIVERY_MEASURES: &[Measure] = &[
     Measure {
@@ -45,7 +45,7 @@ impl Kind {
     pub(super) const fn program(self) -> Program {
         match self {
             Self::Raw => Program::Raw("fan", None),
-            Self::Openline => Program::Own("push", Some(1)),
+            Self::Openline => PUSH,
             Self::Nchan => Program::Nchan,
         }
     }
@@ -274,7 +274,7 @@ pub(super) const PUBLISH: Workload = Workload {
         };
         Ok([
             (HYPER, Program::Raw("hyper", None), "/channels/bench"),
-            (OPENLINE, Program::Own("push", Some(1)), "/channels/bench"),
+            (OPENLINE, PUSH, "/channels/bench"),
             (NCHAN, Program::Nchan, "/publish"),
         ]
         .map(job)

@@ -56,7 +56,10 @@ pub(super) const WORKERS: Workload = Workload {
                 let case = format!("fan-out, 1,000 subscribers, {outstanding} outstanding");
                 jobs.push(Job {
                     server: name.to_owned(),
-                    program: Some(Program::Own("push", Some(workers))),
+                    program: Some(Program::Push {
+                        workers,
+                        tls: false,
+                    }),
                     ..fanout(plan, &case, Kind::Openline, 1_000, outstanding)
                 });
             }

@@ -1,6 +1,5 @@
 //! Programs on Openline that its examples and its command are not, so that they can be measured.
 //!
-//!   own push PORT WORKERS    the push server as a library, with room for more connections than by default
 //!   own echo PORT WORKERS    an echo server with so many threads, each with a runtime and a listener of its own
 //!   own fan PORT             what any connection says goes to every other
 //!   own fan-deflate PORT     the same, compressed for those that can read it
@@ -27,14 +26,13 @@ fn main() -> io::Result<()> {
             .get(at)
             .and_then(|text| text.parse::<usize>().ok())
     };
-    let usage = || io::Error::other("usage: own push|echo PORT WORKERS, own fan|fan-deflate PORT");
+    let usage = || io::Error::other("usage: own echo PORT WORKERS, own fan|fan-deflate PORT");
     let (Some(mode), Some(port)) = (arguments.first(), number(1)) else {
         return Err(usage());
     };
     raise_open_files()?;
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port as u16));
     match (mode.as_str(), number(2)) {
-        ("push", Some(workers)) => push(address, workers),
         ("echo", Some(workers)) => {
             let threads: Vec<_> = (0..workers)
                 .map(|_| std::thread::spawn(move || echo(address)))
@@ -48,25 +46,6 @@ fn main() -> io::Result<()> {
         ("fan-deflate", None) => fan(address, Some(Deflate::default().takeover(Takeover::Never))),
         _ => Err(usage()),
     }
-}
-
-fn push(listen: SocketAddr, workers: usize) -> io::Result<()> {
-    let runtime = Builder::new_multi_thread()
-        .worker_threads(workers)
-        .enable_all()
-        .build()?;
-    runtime.block_on(async {
-        let config = openline_server::Config {
-            listen,
-            max_connections: CONNECTIONS,
-            ..openline_server::Config::default()
-        };
-        let server = openline_server::Server::bind(config)
-            .await
-            .map_err(io::Error::other)?;
-        server.run(std::future::pending()).await;
-        Ok(())
-    })
 }
 
 fn echo(address: SocketAddr) -> io::Result<()> {
