@@ -3,7 +3,7 @@
 use std::fs;
 use std::io;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -86,8 +86,8 @@ pub struct Place {
 pub struct Running {
     child: Child,
     pub port: u16,
-    /// Files that it needs: configuration, certificates and such.
-    folder: Option<PathBuf>,
+    /// What it says, and the files that it needs: configuration, certificates and such.
+    folder: PathBuf,
 }
 
 impl Running {
@@ -101,9 +101,7 @@ impl Drop for Running {
         // It holds nothing that would be lost.
         let _ = self.child.kill();
         let _ = self.child.wait();
-        if let Some(folder) = &self.folder {
-            let _ = fs::remove_dir_all(folder);
-        }
+        let _ = fs::remove_dir_all(&self.folder);
     }
 }
 
@@ -111,8 +109,14 @@ impl Program {
     /// Starts it on a free port, and on its processor; returns when it listens.
     pub fn start(&self, place: &Place) -> io::Result<Running> {
         let port = free_port()?;
-        let (mut command, folder) = self.command(place, port)?;
-        command.stdin(Stdio::null()).stdout(Stdio::null());
+        let folder = std::env::temp_dir().join(format!("openline-bench-{port}"));
+        fs::create_dir_all(&folder)?;
+        let said = folder.join("stderr");
+        let mut command = self.command(place, port, &folder)?;
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(fs::File::create(&said)?);
         // A child has its parent's processor.
         pin(place.server_cpu)?;
         let child = command.spawn();
@@ -127,7 +131,10 @@ impl Program {
         let deadline = Instant::now() + START;
         while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() {
             if let Some(status) = running.child.try_wait()? {
-                return Err(io::Error::other(format!("{command:?} ended: {status}")));
+                let said = fs::read_to_string(said).unwrap_or_default();
+                return Err(io::Error::other(format!(
+                    "{command:?} ended: {status}\n{said}"
+                )));
             }
             if Instant::now() > deadline {
                 return Err(io::Error::other(format!("{command:?} does not listen")));
@@ -137,7 +144,7 @@ impl Program {
         Ok(running)
     }
 
-    fn command(&self, place: &Place, port: u16) -> io::Result<(Command, Option<PathBuf>)> {
+    fn command(&self, place: &Place, port: u16, folder: &Path) -> io::Result<Command> {
         let port_text = port.to_string();
         let mut command;
         match self {
@@ -167,7 +174,6 @@ impl Program {
                     .arg(format!("--listen=127.0.0.1:{port}"))
                     .args(PUSH_LIMITS);
                 if *tls {
-                    let folder = folder(port)?;
                     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]);
                     let made = made.map_err(io::Error::other)?;
                     for (option, file, pem) in [
@@ -178,21 +184,18 @@ impl Program {
                         fs::write(&path, pem)?;
                         command.arg(option).arg(path);
                     }
-                    return Ok((command, Some(folder)));
                 }
             }
             Self::Nchan => {
-                let folder = folder(port)?;
                 fs::write(folder.join("nginx.conf"), nchan_configuration(port))?;
                 command = Command::new("nginx");
                 command
                     .arg("-p")
-                    .arg(&folder)
+                    .arg(folder)
                     .args(["-c", "nginx.conf", "-e", "error.log"]);
-                return Ok((command, Some(folder)));
             }
         }
-        Ok((command, None))
+        Ok(command)
     }
 }
 
@@ -221,13 +224,6 @@ fn nchan_configuration(port: u16) -> String {
          location /publish {{ nchan_publisher; nchan_channel_id bench; }}\n\
          {ways} }} }}\n"
     )
-}
-
-/// A folder for the files of the server on this port.
-fn folder(port: u16) -> io::Result<PathBuf> {
-    let folder = std::env::temp_dir().join(format!("openline-bench-{port}"));
-    fs::create_dir_all(&folder)?;
-    Ok(folder)
 }
 
 fn free_port() -> io::Result<u16> {
