@@ -38,10 +38,12 @@ pub fn echo(target: &Target, pid: u32, plan: Echo) -> io::Result<Cost> {
     }
     let before = bursts.messages;
     let meter = Meter::begin(pid)?;
-    let end = Instant::now() + plan.time;
-    // Each connection is to be heard of, however many there are.
-    let least = (plan.connections * plan.depth) as u64;
-    while Instant::now() < end || bursts.messages - before < least {
+    let begun = Instant::now();
+    // Not less than these, lest echoes that were under way before make up much of what is counted; and within bounds.
+    let least = (20 * plan.connections * plan.depth) as u64;
+    while begun.elapsed() < plan.time
+        || (bursts.messages - before < least && begun.elapsed() < plan.time * 10)
+    {
         bursts.turn(true)?;
     }
     meter.cost(bursts.messages - before)
