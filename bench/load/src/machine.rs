@@ -1,0 +1,97 @@
+//! What the figures were measured on, and of which versions.
+
+use std::fmt;
+use std::fs;
+use std::io;
+use std::process::Command;
+
+/// The crates whose versions matter to the figures.
+const CRATES: [&str; 13] = [
+    "tokio-tungstenite",
+    "tungstenite",
+    "fastwebsockets",
+    "tokio-websockets",
+    "sockudo-ws",
+    "yawc",
+    "axum",
+    "hyper",
+    "tokio",
+    "rustls",
+    "ring",
+    "simdutf8",
+    "bytes",
+];
+
+pub struct Machine {
+    kernel: String,
+    processor: String,
+    processors: usize,
+    memory_gib: u64,
+    nchan: Option<String>,
+}
+
+pub fn facts() -> io::Result<Machine> {
+    let line = |path: &str, name: &str| -> io::Result<Option<String>> {
+        let text = fs::read_to_string(path)?;
+        let found = text
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.split_once(':'));
+        Ok(found.map(|(_, value)| value.trim().to_owned()))
+    };
+    let memory = line("/proc/meminfo", "MemTotal")?.unwrap_or_default();
+    let kibibytes: u64 = memory.trim_end_matches(" kB").parse().unwrap_or_default();
+    let packages = Command::new("dpkg-query")
+        .args(["-W", "-f=${Version}", "libnginx-mod-nchan"])
+        .output();
+    let nchan = packages.ok().filter(|output| output.status.success());
+    Ok(Machine {
+        kernel: fs::read_to_string("/proc/sys/kernel/osrelease")?
+            .trim()
+            .to_owned(),
+        processor: line("/proc/cpuinfo", "model name")?
+            .unwrap_or_else(|| "unknown processor".into()),
+        processors: std::thread::available_parallelism()?.get(),
+        memory_gib: kibibytes.div_ceil(1 << 20),
+        nchan: nchan.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()),
+    })
+}
+
+impl Machine {
+    /// All of it in one line, for the page.
+    pub fn line(&self) -> String {
+        format!(
+            "Linux {}, {} ({} of them), {} GiB",
+            self.kernel, self.processor, self.processors, self.memory_gib
+        )
+    }
+}
+
+impl fmt::Display for Machine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}", self.line())?;
+        if let Some(version) = &self.nchan {
+            writeln!(f, "Nchan {version}")?;
+        }
+        for (name, version) in versions() {
+            writeln!(f, "{name} {version}")?;
+        }
+        Ok(())
+    }
+}
+
+/// The peers' versions, out of the lock file that they were built with.
+pub fn versions() -> Vec<(&'static str, &'static str)> {
+    let lock = include_str!("../../Cargo.lock");
+    let mut found = Vec::new();
+    for name in CRATES {
+        for package in lock.split("[[package]]\n") {
+            let mut lines = package.lines().filter_map(|line| line.split_once(" = "));
+            if lines.next() == Some(("name", format!("\"{name}\"").as_str()))
+                && let Some((_, version)) = lines.next()
+            {
+                found.push((name, version.trim_matches('"')));
+            }
+        }
+    }
+    found
+}

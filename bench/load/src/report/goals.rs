@@ -1,0 +1,289 @@
+//! What was to be reached, and what was.
+
+use super::grid::Grid;
+use crate::results::{Results, Series};
+use crate::servers::{BATCHING_PEERS, NCHAN, OPENLINE, PEERS, RAW};
+
+/// A line of the table: what is measured, what is to be reached, and what was.
+struct Goal {
+    what: String,
+    reach: String,
+    reached: Option<(String, bool)>,
+}
+
+pub fn grid(results: &Results) -> Grid {
+    let goals = Goals {
+        results,
+        list: Vec::new(),
+    };
+    let mut grid = Grid::new("workload", ["reach", "reached", ""].into_iter());
+    for goal in goals.all() {
+        let (reached, mark) = match goal.reached {
+            None => ("not measured".to_owned(), "–"),
+            Some((reached, true)) => (reached, "✓"),
+            Some((reached, false)) => (reached, "**✗**"),
+        };
+        grid.row(
+            &goal.what,
+            [goal.reach, reached, mark.to_owned()].into_iter(),
+        );
+    }
+    grid
+}
+
+struct Goals<'a> {
+    results: &'a Results,
+    list: Vec<Goal>,
+}
+
+impl Goals<'_> {
+    fn all(mut self) -> Vec<Goal> {
+        self.echo();
+        self.connections();
+        self.push();
+        self.codec();
+        self.rest();
+        self.list
+    }
+
+    fn echo(&mut self) {
+        let one_by_one = &PEERS[..];
+        let any_way: Vec<&str> = PEERS.into_iter().chain(BATCHING_PEERS).collect();
+        for (case, limit) in [
+            ("64 × 125 B × 16 deep", 1.25),
+            ("64 × 1 KiB × 16 deep", 1.5),
+            ("64 × 125 B × 1 deep", 1.15),
+            ("64 × 16 KiB × 4 deep", 1.5),
+        ] {
+            self.at_most("echo", case, OPENLINE, RAW, limit);
+            if case.ends_with("16 deep") {
+                let reached = self.best("echo", case, one_by_one, "cpu").and_then(|best| {
+                    let own = self.series("echo", case, OPENLINE, "cpu")?;
+                    let times = best.median() / own.median();
+                    Some((
+                        format!("{times:.1} × less than {}", best.server),
+                        times >= 6.0,
+                    ))
+                });
+                self.add(
+                    "echo",
+                    case,
+                    "≥ 6 × less than the best peer that sends one by one",
+                    reached,
+                );
+            }
+            self.no_peer_lower("echo", case, &any_way, "cpu");
+        }
+        for case in [
+            "64 × 125 B × 16 deep",
+            "64 × 1 KiB × 16 deep",
+            "64 × 125 B × 1 deep",
+            "64 × 16 KiB × 4 deep",
+        ] {
+            self.at_most("tls", case, OPENLINE, RAW, 1.2);
+        }
+        for measure in ["p50", "p99"] {
+            self.no_peer_lower("latency", "1 × 125 B × 1 deep", one_by_one, measure);
+        }
+    }
+
+    fn connections(&mut self) {
+        for measure in ["opened", "used"] {
+            self.bytes("idle", "WebSocket", measure, 1_000.0);
+        }
+        self.bytes("subscribers", "WebSocket", "opened", 1_000.0);
+        self.bytes("subscribers", "Server-Sent Events", "opened", 12.0 * 1024.0);
+        self.bytes("subscribers", "held long poll", "opened", 12.0 * 1024.0);
+        self.bytes("subscribers", "WebSocket over TLS", "opened", 12.0 * 1024.0);
+        let case = "TCP accept to 101";
+        let reached = self
+            .pair("connects", case, OPENLINE, RAW, "cpu")
+            .map(|(own, raw)| {
+                let limit = raw * 1.2 + 15_000.0;
+                let shown = format!("{:.1} µs of {:.1} µs", own / 1000.0, limit / 1000.0);
+                (shown, own <= limit)
+            });
+        self.add("connects", case, "≤ 1.2 × raw + 15 µs", reached);
+    }
+
+    fn push(&mut self) {
+        for subscribers in ["1,000", "10,000"] {
+            let case = format!("{subscribers} subscribers, 1 outstanding");
+            self.at_most("fanout", &case, OPENLINE, RAW, 1.15);
+            let case = format!("{subscribers} subscribers, 8 outstanding");
+            self.at_most("fanout", &case, OPENLINE, RAW, 1.3);
+            let reached = self
+                .pair("fanout", &case, OPENLINE, NCHAN, "cpu")
+                .map(|(own, nchan)| {
+                    let times = nchan / own;
+                    (format!("{times:.1} × less"), times >= 4.0)
+                });
+            self.add("fanout", &case, "≥ 4 × less than Nchan", reached);
+        }
+        let deflate = self.results.of("fanout-deflate", "cpu").next();
+        let case = deflate.map_or_else(String::new, |series| series.case.clone());
+        self.at_most("fanout-deflate", &case, "permessage-deflate", "plain", 1.2);
+        self.at_most("publish", "125 B", OPENLINE, "hyper", 1.5);
+    }
+
+    fn codec(&mut self) {
+        let reached = self
+            .pair("codec", "mask 1 MiB", OPENLINE, "memcpy", "time")
+            .map(|(own, memcpy)| {
+                let share = memcpy / own;
+                (format!("{share:.2} ×"), share >= 0.8)
+            });
+        self.add("codec", "mask 1 MiB", "≥ 0.8 × memcpy's speed", reached);
+        let case = "receive 64 KiB of mixed text";
+        let reached = self.own_against("codec", case, "binary, then simdutf8", "time");
+        self.add("codec", case, "at simdutf8's speed", reached);
+        for case in [
+            "decode a frame",
+            "encode a frame",
+            "receive a message",
+            "send a message",
+        ] {
+            let all = self
+                .results
+                .of("codec", "time")
+                .filter(|series| series.case == case);
+            let peers: Vec<&str> = all
+                .map(|series| series.server.as_str())
+                .filter(|&name| name != OPENLINE)
+                .collect();
+            self.no_peer_lower("codec", case, &peers, "time");
+        }
+    }
+
+    fn rest(&mut self) {
+        let cases: Vec<String> = self
+            .results
+            .of("workers", "cpu")
+            .filter(|series| series.server == "one worker")
+            .map(|series| series.case.clone())
+            .collect();
+        for case in &cases {
+            self.at_most("workers", case, "two workers", "one worker", 1.1);
+        }
+        let case = "1,000 subscribers, 64 KiB";
+        let both = |measure| {
+            let stalls = self.series("stalled", case, "one stalls", measure)?;
+            Some((stalls, self.series("stalled", case, "all read", measure)?))
+        };
+        let p99 = both("p99").map(|(stalls, read)| {
+            let times = stalls.median() / read.median();
+            (
+                format!("{times:.2} ×"),
+                times <= 1.0 + stalls.spread() + read.spread(),
+            )
+        });
+        let grown = both("grown").map(|(stalls, read)| {
+            let more = (stalls.median() - read.median()) / f64::from(1 << 20);
+            (format!("{more:.2} MiB"), more <= 1.0)
+        });
+        self.add(
+            "stalled",
+            case,
+            "the others' p99 does not move beyond its spread",
+            p99,
+        );
+        self.add(
+            "stalled",
+            case,
+            "its memory stays under its limit of 1 MiB",
+            grown,
+        );
+    }
+
+    fn add(&mut self, workload: &str, case: &str, reach: &str, reached: Option<(String, bool)>) {
+        let what = match case {
+            "" => workload.to_owned(),
+            case => format!("{workload}: {case}"),
+        };
+        self.list.push(Goal {
+            what,
+            reach: reach.to_owned(),
+            reached,
+        });
+    }
+
+    fn series(&self, workload: &str, case: &str, server: &str, measure: &str) -> Option<&Series> {
+        self.results.find(workload, case, server, measure)
+    }
+
+    fn pair(
+        &self,
+        workload: &str,
+        case: &str,
+        one: &str,
+        other: &str,
+        measure: &str,
+    ) -> Option<(f64, f64)> {
+        let median = |server| Some(self.series(workload, case, server, measure)?.median());
+        Some((median(one)?, median(other)?))
+    }
+
+    fn best(&self, workload: &str, case: &str, servers: &[&str], measure: &str) -> Option<&Series> {
+        let found = servers
+            .iter()
+            .filter_map(|server| self.series(workload, case, server, measure));
+        found.min_by(|a, b| a.median().total_cmp(&b.median()))
+    }
+
+    fn at_most(&mut self, workload: &str, case: &str, server: &str, reference: &str, limit: f64) {
+        let reached =
+            self.pair(workload, case, server, reference, "cpu")
+                .map(|(own, reference)| {
+                    let times = own / reference;
+                    (format!("{times:.2} ×"), times <= limit)
+                });
+        self.add(workload, case, &format!("≤ {limit} × {reference}"), reached);
+    }
+
+    /// Lower by more than both series spread is lower.
+    fn own_against(
+        &self,
+        workload: &str,
+        case: &str,
+        other: &str,
+        measure: &str,
+    ) -> Option<(String, bool)> {
+        let own = self.series(workload, case, OPENLINE, measure)?;
+        let other = self.series(workload, case, other, measure)?;
+        let times = own.median() / other.median();
+        let met = times <= 1.0 + own.spread() + other.spread();
+        Some((format!("{times:.2} × {}", other.server), met))
+    }
+
+    fn no_peer_lower(&mut self, workload: &str, case: &str, peers: &[&str], measure: &str) {
+        let best = self
+            .best(workload, case, peers, measure)
+            .map(|best| best.server.clone());
+        let reached = best.and_then(|best| self.own_against(workload, case, &best, measure));
+        let reach = match measure {
+            "cpu" | "time" => "no peer lower".to_owned(),
+            measure => format!("no peer lower: {measure}"),
+        };
+        self.add(workload, case, &reach, reached);
+    }
+
+    fn bytes(&mut self, workload: &str, case: &str, measure: &str, limit: f64) {
+        let reached = self
+            .series(workload, case, OPENLINE, measure)
+            .map(|series| {
+                let bytes = series.median();
+                (format!("{bytes:.0} bytes"), bytes <= limit)
+            });
+        let when = if measure == "used" {
+            ", after traffic"
+        } else {
+            ""
+        };
+        self.add(
+            workload,
+            &format!("{case}{when}"),
+            &format!("≤ {limit:.0} bytes each"),
+            reached,
+        );
+    }
+}

@@ -1,0 +1,233 @@
+//! The servers: how each is started, and stopped.
+
+use std::fs;
+use std::io;
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use openline_bench::kernel::pin;
+
+/// How long a server may take to listen.
+const START: Duration = Duration::from_secs(10);
+
+/// The echo servers of the peers that send one answer after the other, as their documentation does.
+pub const PEERS: [&str; 6] = [
+    "tokio-tungstenite",
+    "fastwebsockets",
+    "tokio-websockets",
+    "sockudo-ws",
+    "yawc",
+    "axum",
+];
+/// The same, of those that can batch if they are told to.
+pub const BATCHING_PEERS: [&str; 5] = [
+    "tokio-tungstenite+feed",
+    "tokio-websockets+feed",
+    "sockudo-ws+feed",
+    "yawc+feed",
+    "axum+feed",
+];
+pub const RAW: &str = "raw";
+pub const OPENLINE: &str = "Openline";
+pub const NCHAN: &str = "Nchan";
+
+/// What can be started.
+#[derive(Clone, Debug)]
+pub enum Program {
+    /// `raw MODE PORT [SIZE]`.
+    Raw(&'static str, Option<usize>),
+    /// `peer NAME PORT`.
+    Peer(&'static str),
+    /// An example of the library: `EXAMPLE ADDRESS`.
+    Example(&'static str),
+    /// `own MODE PORT [WORKERS]`.
+    Own(&'static str, Option<usize>),
+    /// The push server, with so many workers: `openline serve`.
+    Push { workers: usize, tls: bool },
+    /// nginx with Nchan.
+    Nchan,
+}
+
+/// The push server as it is mostly asked for.
+pub const PUSH: Program = Program::Push {
+    workers: 1,
+    tls: false,
+};
+
+/// What the push server allows here: as much as the bench can ask for.
+const PUSH_LIMITS: [&str; 10] = [
+    "--limits-connections=1000000",
+    "--limits-connections-per-address=1000000",
+    "--limits-accept-rate=1000000",
+    "--limits-handshakes=1000000",
+    "--limits-request-rate=1000000000",
+    "--limits-publish-rate=1000000000",
+    "--limits-memory=16GiB",
+    "--anonymous-publish=true",
+    "--anonymous-subscribe=true",
+    "--timeouts-idle=10m",
+];
+
+/// Where the programs are, and on which processor servers run.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// Of the bench's own programs.
+    pub bench: PathBuf,
+    /// Of the product: its command, and its examples in a folder of their own.
+    pub product: PathBuf,
+    pub server_cpu: usize,
+    pub load_cpu: usize,
+}
+
+/// A server that runs. Dropped, it is killed.
+#[derive(Debug)]
+pub struct Running {
+    child: Child,
+    pub port: u16,
+    /// What it says, and the files that it needs: configuration, certificates and such.
+    folder: PathBuf,
+}
+
+impl Running {
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It holds nothing that would be lost.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+impl Program {
+    /// Starts it on a free port, and on its processor; returns when it listens.
+    pub fn start(&self, place: &Place) -> io::Result<Running> {
+        let port = free_port()?;
+        let folder = std::env::temp_dir().join(format!("openline-bench-{port}"));
+        fs::create_dir_all(&folder)?;
+        let said = folder.join("stderr");
+        let mut command = self.command(place, port, &folder)?;
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(fs::File::create(&said)?);
+        // A child has its parent's processor.
+        pin(place.server_cpu)?;
+        let child = command.spawn();
+        pin(place.load_cpu)?;
+        let child =
+            child.map_err(|error| io::Error::other(format!("can't start {command:?}: {error}")))?;
+        let mut running = Running {
+            child,
+            port,
+            folder,
+        };
+        let deadline = Instant::now() + START;
+        while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() {
+            if let Some(status) = running.child.try_wait()? {
+                let said = fs::read_to_string(said).unwrap_or_default();
+                return Err(io::Error::other(format!(
+                    "{command:?} ended: {status}\n{said}"
+                )));
+            }
+            if Instant::now() > deadline {
+                return Err(io::Error::other(format!("{command:?} does not listen")));
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        Ok(running)
+    }
+
+    fn command(&self, place: &Place, port: u16, folder: &Path) -> io::Result<Command> {
+        let port_text = port.to_string();
+        let mut command;
+        match self {
+            Self::Raw(mode, number) | Self::Own(mode, number) => {
+                let name = if matches!(self, Self::Raw(..)) {
+                    "raw"
+                } else {
+                    "own"
+                };
+                command = Command::new(place.bench.join(name));
+                command.args([mode, port_text.as_str()]);
+                command.args(number.map(|number| number.to_string()));
+            }
+            Self::Peer(name) => {
+                command = Command::new(place.bench.join("peer"));
+                command.args([name, port_text.as_str()]);
+            }
+            Self::Example(name) => {
+                command = Command::new(place.product.join("examples").join(name));
+                command.arg(format!("127.0.0.1:{port}"));
+            }
+            Self::Push { workers, tls } => {
+                command = Command::new(place.product.join("openline"));
+                command.env("TOKIO_WORKER_THREADS", workers.to_string());
+                command
+                    .arg("serve")
+                    .arg(format!("--listen=127.0.0.1:{port}"))
+                    .args(PUSH_LIMITS);
+                if *tls {
+                    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]);
+                    let made = made.map_err(io::Error::other)?;
+                    for (option, file, pem) in [
+                        ("--tls-cert", "cert.pem", made.cert.pem()),
+                        ("--tls-key", "key.pem", made.signing_key.serialize_pem()),
+                    ] {
+                        let path = folder.join(file);
+                        fs::write(&path, pem)?;
+                        command.arg(option).arg(path);
+                    }
+                }
+            }
+            Self::Nchan => {
+                fs::write(folder.join("nginx.conf"), nchan_configuration(port))?;
+                command = Command::new("nginx");
+                command
+                    .arg("-p")
+                    .arg(folder)
+                    .args(["-c", "nginx.conf", "-e", "error.log"]);
+            }
+        }
+        Ok(command)
+    }
+}
+
+/// One process, no logs, room for all; one channel, which `/publish` takes and the other paths give.
+fn nchan_configuration(port: u16) -> String {
+    let listen = |path: &str, way: &str| {
+        format!(
+            "location /{path} {{ nchan_subscriber {way}; nchan_channel_id bench; nchan_subscribe_existing_channels_only off; }}\n"
+        )
+    };
+    let ways = [
+        listen("websocket", "websocket"),
+        listen("sse", "eventsource"),
+        listen("poll", "longpoll"),
+    ]
+    .concat();
+    format!(
+        "load_module /usr/lib/nginx/modules/ngx_nchan_module.so;\n\
+         daemon off;\nmaster_process off;\npid nginx.pid;\nworker_rlimit_nofile 20000;\n\
+         events {{ worker_connections 19900; }}\n\
+         http {{\n\
+         access_log off;\nkeepalive_requests 100000000;\nnchan_shared_memory_size 512M;\n\
+         nchan_message_buffer_length 20;\nnchan_message_timeout 1m;\nclient_body_temp_path body;\nproxy_temp_path proxy;\n\
+         fastcgi_temp_path fastcgi;\nuwsgi_temp_path uwsgi;\nscgi_temp_path scgi;\n\
+         server {{ listen 127.0.0.1:{port} backlog=4096;\n\
+         location /publish {{ nchan_publisher; nchan_channel_id bench; }}\n\
+         {ways} }} }}\n"
+    )
+}
+
+fn free_port() -> io::Result<u16> {
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?
+        .local_addr()?
+        .port())
+}

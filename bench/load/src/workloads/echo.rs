@@ -1,0 +1,226 @@
+//! Echo, plain and over TLS; its latency; and the opening of connections.
+
+use std::io;
+
+use openline_bench::link::Target;
+use openline_bench::load::{self, Echo};
+use openline_bench::wire::{BINARY, TEXT};
+
+use super::{
+    CPU, Job, MESSAGE_MEASURES, Measure, Workload, cost, nanoseconds, per_second, started,
+};
+use crate::plan::Plan;
+use crate::servers::{BATCHING_PEERS, OPENLINE, PEERS, Place, Program, RAW};
+
+/// Binary messages over so many connections, of so many bytes, so many at once.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Shape {
+    pub(super) connections: usize,
+    pub(super) size: usize,
+    pub(super) depth: usize,
+    /// Text instead.
+    pub(super) text: bool,
+}
+
+impl Shape {
+    pub(super) const fn new(connections: usize, size: usize, depth: usize) -> Self {
+        Self {
+            connections,
+            size,
+            depth,
+            text: false,
+        }
+    }
+
+    pub(super) fn name(self) -> String {
+        let Self {
+            connections,
+            depth,
+            text,
+            ..
+        } = self;
+        let what = if text { ", text" } else { "" };
+        format!("{connections} × {} × {depth} deep{what}", self.size_name())
+    }
+
+    pub(super) fn size_name(self) -> String {
+        match self.size {
+            size if size % (1 << 20) == 0 => format!("{} MiB", size >> 20),
+            size if size % 1024 == 0 => format!("{} KiB", size / 1024),
+            size => format!("{size} B"),
+        }
+    }
+}
+
+const SHAPES: [Shape; 4] = [
+    Shape::new(64, 125, 16),
+    Shape::new(64, 1024, 16),
+    Shape::new(64, 125, 1),
+    Shape::new(64, 16_384, 4),
+];
+
+pub(super) const PLAIN: Workload = Workload {
+    name: "echo",
+    title: "Echo",
+    about: "Each of the connections sends a burst of binary messages in one write, waits until all are echoed, and sends the \
+        next. *raw* receives once and sends once as many bytes as are due, without looking at them. Text has to be checked, which *raw* does not do.",
+    measures: MESSAGE_MEASURES,
+    reference: Some(RAW),
+    one_scale: false,
+    jobs: |plan, _| {
+        let mut jobs = Vec::new();
+        let text = Shape {
+            text: true,
+            ..SHAPES[0]
+        };
+        for shape in SHAPES.into_iter().chain([text]) {
+            let peers = PEERS
+                .into_iter()
+                .chain(BATCHING_PEERS.into_iter().filter(|_| shape.depth > 1));
+            let peers = peers.map(|name| (name, Program::Peer(name)));
+            let own = [
+                (RAW, Program::Raw("echo", Some(shape.size))),
+                (OPENLINE, Program::Example("echo")),
+            ];
+            for (server, program) in own.into_iter().chain(peers) {
+                jobs.push(echo(plan, shape, server, program, false));
+            }
+        }
+        Ok(jobs)
+    },
+};
+
+pub(super) const TLS: Workload = Workload {
+    name: "tls",
+    title: "Echo over TLS 1.3",
+    about: "The same over TLS 1.3 (AES-256-GCM, `ring`). *raw* is a bare rustls that echoes as many bytes.",
+    measures: MESSAGE_MEASURES,
+    reference: Some(RAW),
+    one_scale: false,
+    jobs: |plan, _| {
+        let mut jobs = Vec::new();
+        for shape in SHAPES {
+            for (server, program) in [
+                (RAW, Program::Raw("tls", Some(shape.size))),
+                (OPENLINE, Program::Example("echo_tls")),
+            ] {
+                jobs.push(echo(plan, shape, server, program, true));
+            }
+        }
+        Ok(jobs)
+    },
+};
+
+/// One echo job.
+pub(super) fn echo(plan: &Plan, shape: Shape, server: &str, program: Program, tls: bool) -> Job {
+    let load = Echo {
+        connections: shape.connections,
+        size: shape.size,
+        depth: shape.depth,
+        warm_up: plan.warm_up,
+        time: plan.time,
+        opcode: if shape.text { TEXT } else { BINARY },
+        check: server != RAW,
+    };
+    Job {
+        case: shape.name(),
+        server: server.to_owned(),
+        program: Some(program),
+        rounds: plan.rounds,
+        run: Box::new(move |running| {
+            let running = started(running)?;
+            let mut target = Target::websocket(running.port, "/");
+            if tls {
+                target = target.over_tls();
+            }
+            Ok(cost(load::echo(&target, running.pid(), load)?))
+        }),
+    }
+}
+
+fn every_server(size: usize) -> impl Iterator<Item = (&'static str, Program)> {
+    let own = [
+        (RAW, Program::Raw("echo", Some(size))),
+        (OPENLINE, Program::Example("echo")),
+    ];
+    own.into_iter()
+        .chain(PEERS.map(|name| (name, Program::Peer(name))))
+}
+
+pub(super) const LATENCY: Workload = Workload {
+    name: "latency",
+    title: "Latency at low load",
+    about: "One connection, one message of 125 bytes at a time: the time of a round trip.",
+    measures: &[
+        Measure {
+            name: "p50",
+            title: "p50",
+            show: nanoseconds,
+            less_is_better: true,
+        },
+        Measure {
+            name: "p99",
+            title: "p99",
+            show: nanoseconds,
+            less_is_better: true,
+        },
+    ],
+    reference: Some(RAW),
+    one_scale: false,
+    jobs: |plan, _| {
+        let round_trips = plan.round_trips;
+        let job = |(server, program): (&str, Program)| Job {
+            case: "1 × 125 B × 1 deep".to_owned(),
+            server: server.to_owned(),
+            program: Some(program),
+            rounds: plan.rounds,
+            run: Box::new(move |running| {
+                let target = Target::websocket(started(running)?.port, "/");
+                let (p50, p99) = load::latency(&target, 125, round_trips)?;
+                Ok(vec![
+                    ("p50", p50.as_nanos() as f64),
+                    ("p99", p99.as_nanos() as f64),
+                ])
+            }),
+        };
+        Ok(every_server(125).map(job).collect())
+    },
+};
+
+pub(super) const CONNECTS: Workload = Workload {
+    name: "connects",
+    title: "New connections",
+    about: "From TCP's handshake to the answer 101, 64 under way at once; closing them again is not counted. *raw* sends \
+        a fixed answer to whatever it receives.",
+    measures: &[
+        Measure {
+            name: CPU,
+            title: "server CPU per connection",
+            show: nanoseconds,
+            less_is_better: true,
+        },
+        Measure {
+            name: super::RATE,
+            title: "connections per second",
+            show: per_second,
+            less_is_better: false,
+        },
+    ],
+    reference: Some(RAW),
+    one_scale: false,
+    jobs: |plan, _: &Place| -> io::Result<Vec<Job>> {
+        let count = plan.connects;
+        let job = |(server, program): (&str, Program)| Job {
+            case: "TCP accept to 101".to_owned(),
+            server: server.to_owned(),
+            program: Some(program),
+            rounds: plan.rounds,
+            run: Box::new(move |running| {
+                let running = started(running)?;
+                let target = Target::websocket(running.port, "/");
+                Ok(cost(load::connects(&target, running.pid(), count)?))
+            }),
+        };
+        Ok(every_server(125).map(job).collect())
+    },
+};

@@ -1,0 +1,127 @@
+//! The workloads: what is measured, of whom, and how it is to be shown.
+
+mod codec;
+mod echo;
+mod memory;
+mod push;
+mod scale;
+
+use std::io;
+
+use crate::plan::Plan;
+use crate::servers::{Place, Program, Running};
+
+/// One measurement of one server.
+pub struct Job {
+    pub case: String,
+    pub server: String,
+    /// What to start, unless it is the bench itself that is measured.
+    pub program: Option<Program>,
+    pub rounds: usize,
+    pub run: Run,
+}
+
+/// Measures; what came out, by the measure's name.
+pub type Run = Box<dyn Fn(Option<&Running>) -> io::Result<Vec<(&'static str, f64)>>>;
+
+/// A set of jobs that belong together.
+pub struct Workload {
+    pub name: &'static str,
+    pub title: &'static str,
+    /// What each job's server is to do, in a sentence or two.
+    pub about: &'static str,
+    /// The measures to show, the main one first.
+    pub measures: &'static [Measure],
+    /// The server that the others are compared with, if any.
+    pub reference: Option<&'static str>,
+    /// Whether all cases are drawn to one scale.
+    pub one_scale: bool,
+    /// Makes the jobs. Jobs of one case stand together.
+    pub jobs: fn(&Plan, &Place) -> io::Result<Vec<Job>>,
+}
+
+pub struct Measure {
+    pub name: &'static str,
+    pub title: &'static str,
+    /// Shows a value.
+    pub show: fn(f64) -> String,
+    /// Whether less is better.
+    pub less_is_better: bool,
+}
+
+/// All, in the order of the page.
+pub fn all() -> Vec<Workload> {
+    vec![
+        echo::PLAIN,
+        echo::TLS,
+        echo::LATENCY,
+        echo::CONNECTS,
+        memory::CONNECTIONS,
+        memory::TLS,
+        memory::SUBSCRIBERS,
+        push::FANOUT,
+        push::DEFLATE,
+        push::PUBLISH,
+        push::STALLED,
+        scale::WORKERS,
+        scale::CONNECTIONS,
+        scale::SIZES,
+        scale::SUBSCRIBERS,
+        codec::CODEC,
+    ]
+}
+
+const CPU: &str = "cpu";
+
+/// Time in nanoseconds, in a unit that is read easily.
+pub fn nanoseconds(value: f64) -> String {
+    match value {
+        value if value < 10.0 => format!("{value:.1} ns"),
+        value if value < 10_000.0 => format!("{value:.0} ns"),
+        value => format!("{:.1} µs", value / 1000.0),
+    }
+}
+
+/// A rate.
+pub fn per_second(value: f64) -> String {
+    match value {
+        value if value < 10_000.0 => format!("{value:.0}/s"),
+        value if value < 1e6 => format!("{:.0} k/s", value / 1e3),
+        value => format!("{:.2} M/s", value / 1e6),
+    }
+}
+
+/// Bytes.
+pub fn bytes(value: f64) -> String {
+    match value {
+        value if value.abs() < 10_000.0 => format!("{value:.0} B"),
+        value if value.abs() < 10e6 => format!("{:.1} KB", value / 1e3),
+        value => format!("{:.1} MB", value / 1e6),
+    }
+}
+
+const MESSAGE_MEASURES: &[Measure] = &[
+    Measure {
+        name: CPU,
+        title: "server CPU per message",
+        show: nanoseconds,
+        less_is_better: true,
+    },
+    Measure {
+        name: RATE,
+        title: "messages per second",
+        show: per_second,
+        less_is_better: false,
+    },
+];
+
+const RATE: &str = "rate";
+
+/// A cost, as the two measures of it.
+fn cost(cost: openline_bench::load::Cost) -> Vec<(&'static str, f64)> {
+    vec![(CPU, cost.cpu_ns), (RATE, cost.per_second)]
+}
+
+fn started(running: Option<&Running>) -> io::Result<&Running> {
+    running.ok_or_else(|| io::Error::other("this job needs a server"))
+}

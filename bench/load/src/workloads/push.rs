@@ -1,0 +1,350 @@
+//! The push server: fan-out, its compression, publishing, and subscribers that stall.
+
+use std::io;
+
+use openline_bench::link::Target;
+use openline_bench::load::{self, Fanout, Publisher};
+use openline_bench::wire::{TEXT, client_frame, payload, upgrade_request};
+
+use super::{CPU, Job, Measure, Workload, bytes, cost, nanoseconds, per_second, started};
+use crate::plan::Plan;
+use crate::servers::{NCHAN, OPENLINE, PUSH, Place, Program, RAW, Running};
+
+const DELIVERY_MEASURES: &[Measure] = &[
+    Measure {
+        name: CPU,
+        title: "server CPU per delivery",
+        show: nanoseconds,
+        less_is_better: true,
+    },
+    Measure {
+        name: super::RATE,
+        title: "deliveries per second",
+        show: per_second,
+        less_is_better: false,
+    },
+];
+
+/// Who fans out, and how one listens and publishes there.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Kind {
+    Raw,
+    Openline,
+    Nchan,
+}
+
+impl Kind {
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Raw => RAW,
+            Self::Openline => OPENLINE,
+            Self::Nchan => NCHAN,
+        }
+    }
+
+    pub(super) const fn program(self) -> Program {
+        match self {
+            Self::Raw => Program::Raw("fan", None),
+            Self::Openline => PUSH,
+            Self::Nchan => Program::Nchan,
+        }
+    }
+
+    pub(super) fn target(self, port: u16) -> Target {
+        let path = match self {
+            Self::Raw => "/",
+            Self::Openline => "/channels/bench",
+            Self::Nchan => "/websocket",
+        };
+        Target::websocket(port, path)
+    }
+
+    pub(super) fn publisher(self, port: u16, body: &[u8]) -> Publisher {
+        match self {
+            Self::Raw => Publisher::Frame(self.target(port), client_frame(TEXT, body)),
+            Self::Openline => Publisher::Request(port, post(port, "/channels/bench", body)),
+            Self::Nchan => Publisher::Request(port, post(port, "/publish", body)),
+        }
+    }
+}
+
+fn post(port: u16, path: &str, body: &[u8]) -> Vec<u8> {
+    let mut request = format!(
+        "POST {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Type: text/plain\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    )
+    .into_bytes();
+    request.extend_from_slice(body);
+    request
+}
+
+pub(super) const FANOUT: Workload = Workload {
+    name: "fanout",
+    title: "Fan-out",
+    about: "One publisher, many subscribers by WebSocket, messages of 125 bytes; so many publications are on their way at \
+        once, each counted as done when all have it. *raw* sends what one receive gave it, which may be several frames, to each \
+        subscriber in one send; it is published to by a WebSocket, the others by HTTP on one kept-alive connection.",
+    measures: DELIVERY_MEASURES,
+    reference: Some(RAW),
+    one_scale: false,
+    jobs: |plan, _| {
+        let mut jobs = Vec::new();
+        for (subscribers, outstanding) in [(1_000, 1), (1_000, 8), (10_000, 1), (10_000, 8)] {
+            let case = format!(
+                "{} subscribers, {outstanding} outstanding",
+                thousands(subscribers)
+            );
+            for kind in [Kind::Raw, Kind::Openline, Kind::Nchan] {
+                jobs.push(fanout(plan, &case, kind, subscribers, outstanding));
+            }
+        }
+        Ok(jobs)
+    },
+};
+
+pub(super) fn thousands(count: usize) -> String {
+    match count {
+        0..1000 => count.to_string(),
+        _ => format!("{},{:03}", count / 1000, count % 1000),
+    }
+}
+
+pub(super) fn fanout(
+    plan: &Plan,
+    case: &str,
+    kind: Kind,
+    subscribers: usize,
+    outstanding: u64,
+) -> Job {
+    // Eight at once are cheaper, and take longer to be told from noise.
+    let deliveries = if outstanding > 1 {
+        plan.deliveries * 3
+    } else {
+        plan.deliveries
+    };
+    let load = Fanout {
+        subscribers,
+        publications: (deliveries / subscribers as u64).max(2 * outstanding),
+        outstanding,
+        stalled: 0,
+        watch_memory: false,
+    };
+    Job {
+        case: case.to_owned(),
+        server: kind.name().to_owned(),
+        program: Some(kind.program()),
+        rounds: plan.rounds,
+        run: Box::new(move |running| {
+            let running = started(running)?;
+            let publisher = kind.publisher(running.port, &payload(125));
+            let done = load::fanout(&kind.target(running.port), &publisher, running.pid(), &load)?;
+            Ok(cost(done.cost))
+        }),
+    }
+}
+
+/// A message of about 1 KiB as programs send them, of which compression leaves a third or so.
+fn telling() -> Vec<u8> {
+    let flights: Vec<String> = (0..8)
+        .map(|number| {
+            format!(
+                r#"{{"flight":"UA{}-EWR","status":"{}","late_min":{},"gate":"{}{}","tail":"N{}"}}"#,
+                1500 + number * 137 % 900,
+                ["scheduled", "boarding", "late", "departed"][number % 4],
+                number * 7919 % 61,
+                char::from(b'A' + (number % 5) as u8),
+                number * 31 % 40,
+                70_000 + number * 7_307 % 9_999
+            )
+        })
+        .collect();
+    format!("[{}]", flights.join(",")).into_bytes()
+}
+
+const COMPRESSED: &str = "permessage-deflate";
+const PLAIN: &str = "plain";
+
+pub(super) const DEFLATE: Workload = Workload {
+    name: "fanout-deflate",
+    title: "Fan-out with compression",
+    about: "A program on the library that sends what it hears to all others, a message of 0.7 KB, 1,000 subscribers, one at a time: \
+        compressed once for all, against one without compression whose messages are as long as the compressed ones.",
+    measures: DELIVERY_MEASURES,
+    reference: Some(PLAIN),
+    one_scale: false,
+    jobs: |plan, place| {
+        const OFFER: &str = "Sec-WebSocket-Extensions: permessage-deflate; client_no_context_takeover; server_no_context_takeover\r\n";
+        fn compressed(port: u16) -> Target {
+            Target {
+                request: upgrade_request(port, "/", OFFER),
+                ..Target::websocket(port, "/")
+            }
+        }
+        let load = Fanout {
+            subscribers: 1_000,
+            publications: plan.deliveries / 1_000,
+            outstanding: 1,
+            stalled: 0,
+            watch_memory: false,
+        };
+        let deflating = move |running: &Running, load: &Fanout| {
+            // The publisher's own messages go uncompressed, which is a sender's right.
+            let publisher =
+                Publisher::Frame(compressed(running.port), client_frame(TEXT, &telling()));
+            load::fanout(&compressed(running.port), &publisher, running.pid(), load)
+        };
+        // How long a frame becomes.
+        let few = Fanout {
+            subscribers: 2,
+            publications: 2,
+            ..load.clone()
+        };
+        let wire = deflating(&Program::Own("fan-deflate", None).start(place)?, &few)?.wire;
+        let size = wire as usize - if wire < 128.0 { 2 } else { 4 };
+        let case = format!("{size} bytes of {}", telling().len());
+        let plain = load.clone();
+        Ok(vec![
+            Job {
+                case: case.clone(),
+                server: PLAIN.to_owned(),
+                program: Some(Program::Own("fan", None)),
+                rounds: plan.rounds,
+                run: Box::new(move |running| {
+                    let running = started(running)?;
+                    let target = Target::websocket(running.port, "/");
+                    let publisher =
+                        Publisher::Frame(target.clone(), client_frame(TEXT, &payload(size)));
+                    Ok(cost(
+                        load::fanout(&target, &publisher, running.pid(), &plain)?.cost,
+                    ))
+                }),
+            },
+            Job {
+                case,
+                server: COMPRESSED.to_owned(),
+                program: Some(Program::Own("fan-deflate", None)),
+                rounds: plan.rounds,
+                run: Box::new(move |running| Ok(cost(deflating(started(running)?, &load)?.cost))),
+            },
+        ])
+    },
+};
+
+const HYPER: &str = "hyper";
+
+pub(super) const PUBLISH: Workload = Workload {
+    name: "publish",
+    title: "Publishing",
+    about: "`POST` of 125 bytes on one kept-alive connection, one after the other, to a channel without subscribers. *hyper* is \
+        a bare hyper that answers the same request with its body.",
+    measures: &[
+        Measure {
+            name: CPU,
+            title: "server CPU per publication",
+            show: nanoseconds,
+            less_is_better: true,
+        },
+        Measure {
+            name: super::RATE,
+            title: "publications per second",
+            show: per_second,
+            less_is_better: false,
+        },
+    ],
+    reference: Some(HYPER),
+    one_scale: false,
+    jobs: |plan, _| {
+        let (warm_up, time) = (plan.warm_up, plan.time);
+        let job = |(server, program, path): (&str, Program, &'static str)| Job {
+            case: "125 B".to_owned(),
+            server: server.to_owned(),
+            program: Some(program),
+            rounds: plan.rounds,
+            run: Box::new(move |running| {
+                let running = started(running)?;
+                let request = post(running.port, path, &payload(125));
+                Ok(cost(load::publish(
+                    running.port,
+                    running.pid(),
+                    &request,
+                    warm_up,
+                    time,
+                )?))
+            }),
+        };
+        Ok([
+            (HYPER, Program::Raw("hyper", None), "/channels/bench"),
+            (OPENLINE, PUSH, "/channels/bench"),
+            (NCHAN, Program::Nchan, "/publish"),
+        ]
+        .map(job)
+        .into())
+    },
+};
+
+const ALL_READ: &str = "all read";
+const ONE_STALLS: &str = "one stalls";
+
+pub(super) const STALLED: Workload = Workload {
+    name: "stalled",
+    title: "One stalled subscriber among 1,000",
+    about: "Publications of 64 KiB, one at a time, to 1,000 subscribers of the push server that read; then the same with one more \
+        that never does: more than the kernel's buffers and its queue hold. The time is from publishing to each delivery to those that \
+        read; the memory is by how much the server's resident memory grew at most.",
+    measures: &[
+        Measure {
+            name: "p99",
+            title: "p99 of a delivery",
+            show: nanoseconds,
+            less_is_better: true,
+        },
+        Measure {
+            name: "p50",
+            title: "p50",
+            show: nanoseconds,
+            less_is_better: true,
+        },
+        Measure {
+            name: "grown",
+            title: "memory grown",
+            show: bytes,
+            less_is_better: true,
+        },
+        Measure {
+            name: "let go",
+            title: "stalled ones let go",
+            show: |count| format!("{count:.0}"),
+            less_is_better: true,
+        },
+    ],
+    reference: Some(ALL_READ),
+    one_scale: false,
+    jobs: |plan, _: &Place| -> io::Result<Vec<Job>> {
+        let job = |(server, stalled): (&str, usize)| Job {
+            case: "1,000 subscribers, 64 KiB".to_owned(),
+            server: server.to_owned(),
+            program: Some(Kind::Openline.program()),
+            rounds: plan.rounds,
+            run: Box::new(move |running| {
+                let running = started(running)?;
+                let load = Fanout {
+                    subscribers: 1_000,
+                    publications: 120,
+                    outstanding: 1,
+                    stalled,
+                    watch_memory: true,
+                };
+                let publisher = Kind::Openline.publisher(running.port, &payload(64 * 1024));
+                let target = Kind::Openline.target(running.port);
+                let done = load::fanout(&target, &publisher, running.pid(), &load)?;
+                Ok(vec![
+                    ("p99", done.p99.as_nanos() as f64),
+                    ("p50", done.p50.as_nanos() as f64),
+                    ("grown", done.grown as f64),
+                    ("let go", done.let_go as f64),
+                ])
+            }),
+        };
+        Ok([(ALL_READ, 0), (ONE_STALLS, 1)].map(job).into())
+    },
+};
