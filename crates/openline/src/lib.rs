@@ -57,6 +57,7 @@ mod handled;
 #[cfg(feature = "http2")]
 pub mod http2;
 mod lent;
+mod outcome;
 mod outgoing;
 mod pieces;
 mod receive;
@@ -90,6 +91,7 @@ pub use client::{
 pub use cork::{Corked, corked};
 pub use error::Error;
 pub use lent::MessageRef;
+pub use outcome::Outcome;
 pub use outgoing::{Outgoing, Uncompressed};
 pub use pieces::{MessageReader, MessageWriter};
 pub use serve::{Listener, Server};
