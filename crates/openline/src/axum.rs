@@ -17,7 +17,6 @@
 //! let app: Router = Router::new().route("/echo", any(echo));
 //! ```
 
-use std::fmt::Display;
 use std::sync::Arc;
 
 use axum_core::body::Body;
@@ -30,6 +29,8 @@ use hyper::upgrade::OnUpgrade;
 use openline_proto::handshake::{OriginPolicy, Rejection, ServerOptions};
 use openline_proto::{Config, Deflate};
 
+use crate::handled::Handled;
+use crate::outcome::Outcome;
 use crate::upgrade::judge;
 use crate::websocket::WebSocket;
 
@@ -102,7 +103,8 @@ impl WebSocketUpgrade {
 
     /// Answers the request, and runs `handler` with the WebSocket in a task of its own.
     ///
-    /// The handler returns nothing, or a `Result` whose error is only logged: it ended one connection.
+    /// It runs [`corked`](crate::corked), and returns nothing, or a `Result` whose error ends its connection only. If the
+    /// connection is open then, that is closed: see [`Outcome`].
     pub fn on_upgrade<H, F>(mut self, handler: H) -> Response
     where
         H: FnOnce(WebSocket) -> F + Send + 'static,
@@ -115,7 +117,10 @@ impl WebSocketUpgrade {
         let upgrade = upgrade.config(self.config);
         tokio::spawn(async move {
             match upgrade.await {
-                Ok(ws) => handler(ws).await.log(),
+                Ok(ws) => {
+                    let shared = Arc::clone(ws.shared());
+                    Handled::new(shared, handler(ws)).await;
+                }
                 Err(error) => tracing::debug!(%error, "the upgrade failed"),
             }
         });
@@ -146,28 +151,4 @@ impl IntoResponse for Refused {
             }
         }
     }
-}
-
-/// What a handler may return: nothing, or a result whose error is logged at debug level.
-pub trait Outcome: sealed::Sealed {
-    #[doc(hidden)]
-    fn log(self);
-}
-
-impl Outcome for () {
-    fn log(self) {}
-}
-
-impl<E: Display> Outcome for Result<(), E> {
-    fn log(self) {
-        if let Err(error) = self {
-            tracing::debug!(%error, "a WebSocket ended by an error");
-        }
-    }
-}
-
-mod sealed {
-    pub trait Sealed {}
-    impl Sealed for () {}
-    impl<E> Sealed for Result<(), E> {}
 }

@@ -11,7 +11,8 @@
 //! ```
 //!
 //! Each connection brings a small runtime along, which works only while a call blocks: pings are answered and deadlines
-//! are kept during [`next`](WebSocket::next). None of this may be called inside of a tokio runtime.
+//! are kept during [`next`](WebSocket::next). What is dropped without a [`close`](WebSocket::close) sends nothing more, and tells
+//! the peer nothing. None of this may be called inside of a tokio runtime: it would panic.
 
 use std::net::TcpStream;
 

@@ -21,13 +21,19 @@ pub(crate) struct Rest {
 }
 
 impl Rest {
-    /// Takes it out of where it is; what stays there has no use.
+    /// Takes it out of where it is; who is left there is told that the connection is closed.
     pub(crate) fn take(state: &mut State) -> Self {
         Self {
             writer: state.writer.take(),
             write: mem::replace(&mut state.write, WriteSide::Gone),
             read: state.read.take(),
         }
+    }
+
+    /// Whether there is nothing to wait for.
+    pub(crate) fn is_over(&self) -> bool {
+        let outbound = &self.writer.outbound;
+        (outbound.is_dead() || outbound.is_done()) && !self.writer.has_unsent()
     }
 
     /// Writes what waits, ends the sending side, and reads until the peer is gone, so that a reset cannot overtake what

@@ -2,12 +2,14 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use openline_proto::CloseCode;
 use pin_project_lite::pin_project;
 
 use crate::cork::{Corked, corked};
+use crate::finish::Rest;
+use crate::outcome::Outcome;
 use crate::shared::Shared;
 
 pin_project! {
@@ -15,7 +17,7 @@ pin_project! {
     pub(crate) struct Handled<F> {
         #[pin]
         phase: Phase<F>,
-        // Kept to the handler's end.
+        // Kept while the handler keeps it.
         shared: Option<Arc<Shared>>,
     }
 }
@@ -45,11 +47,7 @@ impl<F: Future> Handled<F> {
     }
 }
 
-impl<F, E> Future for Handled<F>
-where
-    F: Future<Output = Result<(), E>>,
-    E: std::fmt::Display,
-{
+impl<F: Future<Output: Outcome>> Future for Handled<F> {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
@@ -57,22 +55,27 @@ where
         loop {
             match this.phase.as_mut().project() {
                 At::Handling { handler } => {
-                    let code = match std::task::ready!(handler.poll(cx)) {
-                        Ok(()) => CloseCode::NORMAL,
-                        Err(error) => {
-                            tracing::debug!(%error, "a WebSocket's handler ended by an error");
-                            CloseCode::INTERNAL
+                    let Poll::Ready(outcome) = handler.poll(cx) else {
+                        let Some(shared) = this.shared.take_if(|s| Arc::strong_count(s) == 1)
+                        else {
+                            return Poll::Pending;
+                        };
+                        // The handler goes on, but has let go of its connection.
+                        if let Some(end) = end(&shared, CloseCode::NORMAL) {
+                            tokio::spawn(end);
                         }
+                        return Poll::Pending;
                     };
+                    let code = outcome.close_code();
                     this.phase.set(Phase::Over); // the handler's own end of the connection is dropped
                     if let Some(shared) = this.shared.take()
-                        && let Some(end) = end(shared, code)
+                        && let Some(end) = end(&shared, code)
                     {
                         this.phase.set(Phase::Ending { end });
                     }
                 }
                 At::Ending { end } => {
-                    std::task::ready!(end.as_mut().poll(cx));
+                    ready!(end.as_mut().poll(cx));
                     this.phase.set(Phase::Over);
                 }
                 At::Over => return Poll::Ready(()),
@@ -81,13 +84,15 @@ where
     }
 }
 
-/// Closes the connection, if that was not done, and tells what there is to wait for. Where somebody else still sends on it,
-/// that one has it.
-fn end(shared: Arc<Shared>, code: CloseCode) -> Option<Pin<Box<dyn Future<Output = ()> + Send>>> {
+/// Closes the connection, if that was not done, and tells what there is to wait for. Where somebody else receives on it, that
+/// one sees the close to its end; those who only send learn that it is closed.
+fn end(shared: &Shared, code: CloseCode) -> Option<Pin<Box<dyn Future<Output = ()> + Send>>> {
     shared.say_goodbye(code, "");
-    let over = shared.outbound(|o| o.is_dead() || o.is_done()) && !shared.has_unsent();
-    match Arc::into_inner(shared) {
-        Some(shared) if !over => Some(Box::pin(shared.into_rest().finish())),
-        _ => None,
-    }
+    let rest = shared.with(|state| state.read.is_some().then(|| Rest::take(state)));
+    let Some(rest) = rest else {
+        shared.flush_now();
+        return None;
+    };
+    shared.wake_waiting();
+    (!rest.is_over()).then(|| Box::pin(rest.finish()) as _)
 }

@@ -171,7 +171,7 @@ pub(crate) fn header_list(max_head: usize) -> u32 {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Http2Error {
-    /// The server agreed by ALPN on another version, or on none.
+    /// The server agreed by ALPN on another version, or on none; or it answered something else where nothing is agreed on.
     #[error("the server does not speak HTTP/2: connect without it")]
     NotSpoken,
     /// The server did not announce `SETTINGS_ENABLE_CONNECT_PROTOCOL`.
@@ -214,6 +214,10 @@ impl Http2Error {
 /// An error code of HTTP/2 (RFC 9113 §7).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Code(pub u32);
+
+impl Code {
+    pub(crate) const FRAME_SIZE: Self = Self(6);
+}
 
 impl fmt::Display for Code {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

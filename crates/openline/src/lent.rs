@@ -53,6 +53,12 @@ impl MessageRef<'_> {
     }
 }
 
+impl From<MessageRef<'_>> for Message {
+    fn from(message: MessageRef<'_>) -> Self {
+        message.into_message()
+    }
+}
+
 impl Deref for MessageRef<'_> {
     type Target = [u8];
 
@@ -65,7 +71,6 @@ impl Deref for MessageRef<'_> {
 #[derive(Debug)]
 pub(crate) struct Found {
     pub(crate) kind: Kind,
-    pub(crate) first: bool,
     pub(crate) last: bool,
     payload: Where,
 }
@@ -83,15 +88,11 @@ enum Where {
 impl Found {
     /// What an event found; the payload of what is lent ends in front of `place`.
     pub(crate) fn new(event: Event<'_>, place: usize) -> Option<Self> {
-        let (kind, payload, first, last) = match event {
-            Event::Text(Text::Lent(text)) => {
-                (Kind::Text, Payload::Lent(text.as_bytes()), true, true)
-            }
-            Event::Text(Text::Owned(text)) => {
-                (Kind::Text, Payload::Owned(text.into_bytes()), true, true)
-            }
-            Event::Binary(payload) => (Kind::Binary, payload, true, true),
-            Event::Piece(piece) => (piece.kind, piece.payload, piece.first, piece.last),
+        let (kind, payload, last) = match event {
+            Event::Text(Text::Lent(text)) => (Kind::Text, Payload::Lent(text.as_bytes()), true),
+            Event::Text(Text::Owned(text)) => (Kind::Text, Payload::Owned(text.into_bytes()), true),
+            Event::Binary(payload) => (Kind::Binary, payload, true),
+            Event::Piece(piece) => (piece.kind, piece.payload, piece.last),
             _ => return None,
         };
         let payload = match payload {
@@ -103,7 +104,6 @@ impl Found {
         };
         Some(Self {
             kind,
-            first,
             last,
             payload,
         })

@@ -1,4 +1,4 @@
-//! WebSocket for tokio: RFC 6455 and RFC 7692, client and server, strict, bounded and cancel-safe.
+//! WebSocket for tokio: RFC 6455, RFC 7692 and RFC 8441, client and server, strict, bounded and cancel-safe.
 //!
 //! # A client
 //!
@@ -12,35 +12,137 @@
 //! # Ok(()) }
 //! ```
 //!
-//! [`Client`] has the options: credentials, proxies, redirects, TLS, limits and deadlines. [`Reconnecting`] comes back
-//! after a connection was lost.
-//!
 //! # A server
 //!
-//! [`Server`] is a whole server with admission and a graceful end. [`accept`] takes a TCP stream, or
-//! [any other](Stream::new). In a program that serves HTTP with hyper or axum, use
-//! [`upgrade`] (feature `hyper`).
+//! ```no_run
+//! # async fn run() -> std::io::Result<()> {
+//! use openline::{Error, Server, WebSocket};
 //!
-//! # What it takes care of
+//! async fn echo(mut ws: WebSocket) -> Result<(), Error> {
+//!     while let Some(message) = ws.next().await {
+//!         ws.send(message?).await?;
+//!     }
+//!     Ok(())
+//! }
 //!
-//! - Pings are answered, and keepalive pings are sent, while the connection is read.
-//! - Messages, fragments, heads and the queue of what is to be sent are bounded; handshake, keepalive, slow messages,
-//!   stalled writes and the close have deadlines: see [`Config`].
-//! - Messages are compressed where both sides want it and [`Config::deflate`] says so; [`Deflate`] tells when to want it.
-//! - Servers accept web pages of the same origin only, until told otherwise: see [`OriginPolicy`].
-//! - A client tries all addresses of a server, takes the proxy that the environment names, and keeps credentials to the
-//!   origin that they are for: see [`Client`].
-//! - Every future may be dropped at any point; nothing that was received or queued is lost by it.
+//! let listener = tokio::net::TcpListener::bind("127.0.0.1:9001").await?;
+//! let ctrl_c = async { _ = tokio::signal::ctrl_c().await };
+//! Server::default().run(listener, ctrl_c, |ws, _request| echo(ws)).await;
+//! # Ok(()) }
+//! ```
+//!
+//! # Where to read on
+//!
+//! [`WebSocket`] first: it is the same for both roles, and `next`, `send` and `close` are all that most programs need. Then:
+//!
+//! | to | see |
+//! |---|---|
+//! | connect with credentials, a proxy, redirects, TLS of your own | [`Client`], [`Proxy`], [`tls`] |
+//! | come back after a connection was lost | [`Reconnecting`] |
+//! | run a whole server: admission, TLS, a graceful end | [`Server`] |
+//! | accept on a stream of your own, and see the request before it is answered | [`accept`], [`Acceptor`], [`Opening`] |
+//! | open WebSockets beside the routes of axum or hyper | [`axum`], [`upgrade`] |
+//! | choose limits, deadlines and compression | [`Config`], [`Deflate`] |
+//! | let web pages of other origins in | [`OriginPolicy`] |
+//! | send and receive in two tasks | [`WebSocket::split`] |
+//! | send to many | [`Broadcast`], [`Sender::send_now`] |
+//! | send or receive what does not fit into memory | [`WebSocket::writer`], [`WebSocket::next_reader`] |
+//! | receive without a copy | [`Receiver::next_lent`] |
+//! | have many WebSockets on one connection of HTTP/2 | [`http2`] |
+//! | do without a runtime | [`blocking`] |
+//! | test a program of your own without a socket | [`WebSocket::pair`] |
+//! | drive the protocol yourself | [`proto`] |
+//!
+//! The folder `examples` has programs to begin with: `echo`, `client`, `chat`, `axum`, `stream_file`, `broadcast`, `http2`.
+//!
+//! # Messages
+//!
+//! A [`Message`] is text or bytes, whole. Pings, pongs and the Close frame are no messages: the connection deals with them, *while it
+//! is read*. So have each connection read, also where only its end is of interest. [`send`](WebSocket::send) takes
+//! whatever makes a message ([`Outgoing`]), and makes no copy of its own where none is needed.
+//!
+//! To wait for a message or for something else, `select!` between [`next`](WebSocket::next) and the other: the future that
+//! loses is dropped, and loses no message.
+//!
+//! ```
+//! # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+//! # use openline::{Broadcast, Error, WebSocket};
+//! # let (mut client, ws) = WebSocket::pair();
+//! async fn follow(
+//!     mut ws: WebSocket,
+//!     mut news: tokio::sync::mpsc::Receiver<Broadcast>,
+//! ) -> Result<(), Error> {
+//!     loop {
+//!         tokio::select! {
+//!             message = ws.next() => match message {
+//!                 Some(message) => println!("{:?}", message?),
+//!                 None => return Ok(()), // closed
+//!             },
+//!             Some(broadcast) = news.recv() => ws.send(&broadcast).await?,
+//!         }
+//!     }
+//! }
+//! # let (news, heard) = tokio::sync::mpsc::channel(1);
+//! # news.try_send(Broadcast::text("news")).unwrap();
+//! # let following = tokio::spawn(follow(ws, heard));
+//! # assert_eq!(client.next().await.expect("open")?.as_text(), Some("news"));
+//! # client.close(openline::CloseCode::NORMAL, "").await?;
+//! # following.await.expect("no panic")?;
+//! # Ok::<_, Error>(()) })?;
+//! # Ok::<_, Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # The end
+//!
+//! `next` gives `None` once the connection is closed, and [`closed`](WebSocket::closed) tells by whom, with which code, and
+//! whether cleanly. A connection that is lost gives an [`Error`] first. [`close`](WebSocket::close) closes it and waits for the peer;
+//! one that is just dropped hands what was queued to the peer, by its deadline, and closes nothing: the peer sees it as lost.
+//! Connections whose handler the library runs ([`Server::run`], axum) are closed behind it.
+//!
+//! # What may be relied on
+//!
+//! - **Cancel safety**: every future may be dropped at any point. What was received is given by the next call, what was queued is
+//!   sent by it. Three do more when they are dropped, and say so: a [`MessageWriter`] that is not finished closes the
+//!   connection, what a dropped [`MessageReader`] has not read is discarded, and [`Server::run`] cuts all its connections.
+//! - **Memory**: messages, fragments, heads and the queue of what is to be sent are bounded ([`Config`]); nothing is reserved
+//!   by a length that the peer only claims. A connection that waits owns no buffer: those for reads belong to the thread. Compression
+//!   costs memory for each connection, as [`Takeover`] says.
+//! - **Deadlines**: the handshake, keepalive, slow messages, stalled writes and the close have one each ([`Config`]). They are kept
+//!   by whoever waits for the connection, with tokio's clock: the runtime needs its time driver (`enable_all`).
+//! - **Few writes**: what a handler sends leaves in one write when it is about to wait; [`corked`] does that for other tasks.
+//! - **Safe by default**: web pages of other origins are refused, nothing is compressed, redirects are not followed, and
+//!   credentials go to the origin that they are for.
+//!
+//! # Seeing it
+//!
+//! Each connection has a `tracing` span named `websocket` at DEBUG, inside of the one that it was made in, with its role and subprotocol.
+//! What goes wrong in the background is told at DEBUG. Frames are told at TRACE by the target `openline::frames`, the way people
+//! read them (`< TEXT 'hello' [5 bytes]`; `<` came, `>` goes), with the first 64 bytes of the payload: no payload is told at a
+//! higher level.
 //!
 //! # Features
 //!
-//! - `tls` (default): `wss://`, by rustls.
-//! - `http2`: WebSockets over HTTP/2 (RFC 8441), many on one connection: see [`http2`].
-//! - `hyper`: [`upgrade`], for hyper and axum, over HTTP/1.1 and HTTP/2.
-//! - `blocking`: [`blocking`], for programs without a runtime.
-//! - `axum`: an extractor, [`axum::WebSocketUpgrade`].
+//! | feature | what it adds |
+//! |---|---|
+//! | `tls` (default) | `wss://`, by rustls with the platform's verifier: [`tls`] |
+//! | `http2` | WebSockets over HTTP/2 (RFC 8441), both roles: [`http2`] |
+//! | `hyper` | [`upgrade`], for programs that serve HTTP with hyper, over HTTP/1.1 and HTTP/2 |
+//! | `axum` | an extractor, [`axum::WebSocketUpgrade`] (with `hyper`) |
+//! | `blocking` | [`blocking`], for programs without a runtime |
 //!
-//! The protocol itself, without I/O, is the crate [`proto`].
+//! The types of the crates [`http`] and [`bytes`] are part of the interface, and exported here.
+#![cfg_attr(
+    not(all(
+        feature = "tls",
+        feature = "http2",
+        feature = "axum",
+        feature = "blocking"
+    )),
+    allow(
+        rustdoc::broken_intra_doc_links,
+        reason = "what a feature adds is missing without it"
+    )
+)]
 
 #[cfg(feature = "axum")]
 pub mod axum;
@@ -57,6 +159,7 @@ mod handled;
 #[cfg(feature = "http2")]
 pub mod http2;
 mod lent;
+mod outcome;
 mod outgoing;
 mod pieces;
 mod receive;
@@ -74,6 +177,8 @@ mod upgrade;
 mod wakers;
 mod websocket;
 
+pub use bytes;
+pub use http;
 pub use openline_proto as proto;
 pub use openline_proto::handshake::{
     HandshakeError, HeadError, OriginPolicy, Rejection, RequestError, ServerOptions,
@@ -90,6 +195,7 @@ pub use client::{
 pub use cork::{Corked, corked};
 pub use error::Error;
 pub use lent::MessageRef;
+pub use outcome::Outcome;
 pub use outgoing::{Outgoing, Uncompressed};
 pub use pieces::{MessageReader, MessageWriter};
 pub use serve::{Listener, Server};

@@ -6,8 +6,8 @@ use openline_proto::{Broadcast, Message, Outbound, SendError, Utf8Bytes};
 use crate::lent::MessageRef;
 
 /// What [`send`](crate::WebSocket::send) and [`feed`](crate::WebSocket::feed) take: text (`&str`, `String`), bytes (`&[u8]`,
-/// `Vec<u8>`, `Bytes`), a [`Message`], a [`MessageRef`] that was received, a [`Broadcast`], or [`Uncompressed`] around one of
-/// them.
+/// `Vec<u8>`, `Bytes`), a [`Message`], a [`MessageRef`] that was received, a [`Broadcast`], or [`Uncompressed`] around what
+/// makes a [`Message`].
 ///
 /// What is borrowed is copied into the queue, and costs no allocation. What is owned is not copied by a server if it has 4
 /// KiB or more.

@@ -6,7 +6,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use futures_core::Stream;
-use openline_proto::{CloseCode, Kind};
+use openline_proto::{CloseCode, Kind, SendError};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 
 use crate::error::Error;
@@ -34,22 +34,14 @@ pub struct MessageReader<'a> {
 
 impl<'a> MessageReader<'a> {
     pub(crate) async fn next(receive: &'a mut Receive) -> Option<Result<Self, Error>> {
+        // Nobody wants the rest of the last one.
         receive.discard();
-        loop {
-            let piece = std::future::poll_fn(|cx| receive.poll_next::<Pieces>(cx)).await?;
-            match piece {
-                // Nobody wanted the rest of the last one.
-                Ok(piece) if !piece.first => {}
-                Ok(piece) => {
-                    return Some(Ok(Self {
-                        receive,
-                        piece,
-                        failed: false,
-                    }));
-                }
-                Err(error) => return Some(Err(error)),
-            }
-        }
+        let piece = std::future::poll_fn(|cx| receive.poll_next::<Pieces>(cx)).await?;
+        Some(piece.map(|piece| Self {
+            receive,
+            piece,
+            failed: false,
+        }))
     }
 
     /// Text or binary.
@@ -57,7 +49,10 @@ impl<'a> MessageReader<'a> {
         self.piece.kind
     }
 
-    /// The next bytes of the message, as many as there are, at most 64 KiB; `None` at its end. Cancel-safe.
+    /// The next bytes of the message, as many as there are; `None` at its end. Cancel-safe.
+    ///
+    /// They are at most 64 KiB. Only where a [`next`](crate::WebSocket::next) was dropped in the middle of the message, the first
+    /// chunk has all that it had put together.
     ///
     /// # Errors
     /// As [`WebSocket::next`](crate::WebSocket::next), and [`Error::Unfinished`] if the peer closed the connection within
@@ -213,16 +208,21 @@ impl<'a> MessageWriter<'a> {
         Ok(total)
     }
 
-    /// Ends the message.
+    /// Ends the message. A future that is dropped while the queue is full has not ended it, and closes the connection as a
+    /// writer that is dropped does.
     ///
     /// # Errors
-    /// As [`write`](Self::write); a text may end within a character.
+    /// As [`write`](Self::write); a text must not end within a character.
     pub async fn finish(mut self) -> Result<(), Error> {
         std::future::poll_fn(|cx| self.poll_finish(cx)).await
     }
 
     /// Queues a fragment; ready with how much of `bytes` it took.
     fn poll_piece(&mut self, bytes: &[u8], cx: &mut Context<'_>) -> Poll<Result<usize, Error>> {
+        if self.finished {
+            // The message that is under way now, if there is one, is somebody else's.
+            return Poll::Ready(Err(SendError::NotBegun.into()));
+        }
         let piece = &bytes[..bytes.len().min(FRAGMENT)];
         let sender = &mut *self.sender;
         let queued = ready!(sender.shared.poll_act(&mut sender.timer, cx, |outbound| {

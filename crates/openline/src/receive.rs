@@ -43,6 +43,8 @@ pub(crate) trait Take {
     type Taken;
     /// Whether they are told in pieces.
     const IN_PIECES: bool;
+    /// Whether what is taken may lie in the buffer that it was read into.
+    const LENT: bool;
     /// Takes it, if it is a message; the payload of what is lent ends in front of `place`.
     fn take(event: Event<'_>, place: usize) -> Option<Self::Taken>;
 }
@@ -59,6 +61,7 @@ pub(crate) enum Pieces {}
 impl Take for Owned {
     type Taken = Message;
     const IN_PIECES: bool = false;
+    const LENT: bool = false;
     fn take(event: Event<'_>, _: usize) -> Option<Message> {
         event.into_message()
     }
@@ -67,6 +70,7 @@ impl Take for Owned {
 impl Take for Lent {
     type Taken = Found;
     const IN_PIECES: bool = false;
+    const LENT: bool = true;
     fn take(event: Event<'_>, place: usize) -> Option<Found> {
         Found::new(event, place)
     }
@@ -75,12 +79,13 @@ impl Take for Lent {
 impl Take for Pieces {
     type Taken = Found;
     const IN_PIECES: bool = true;
+    const LENT: bool = true;
     fn take(event: Event<'_>, place: usize) -> Option<Found> {
         Found::new(event, place)
     }
 }
 
-/// Reads in one poll; then other tasks have their turn.
+/// Reads in one poll, and discarded pieces; then other tasks have their turn.
 const FILLS: usize = 32;
 
 impl Receive {
@@ -201,11 +206,18 @@ impl Receive {
         while self.scratch.is_some() {
             let (unread, end, read_at) = self.scratch.unread();
             let mut input = Input::new(unread);
-            let event = match T::IN_PIECES {
+            let discarding = self.inbound.is_discarding();
+            let event = match T::IN_PIECES || discarding {
                 true => self.inbound.handle_input_in_pieces(read_at, &mut input),
                 false => self.inbound.handle_input(read_at, &mut input),
             };
             match event {
+                // One at a time: a few bytes may inflate to many, and what nobody wants must not take a thread's time.
+                Ok(Some(Event::Piece(_))) if discarding => {
+                    let left = input.len();
+                    self.scratch.keep_last(left);
+                    return None;
+                }
                 Ok(Some(event)) => {
                     if matches!(event, Event::Ping(_) | Event::Close(_)) {
                         self.shared.outbound(|o| o.react(now(), &event));
@@ -214,6 +226,9 @@ impl Receive {
                     // The core consumed the event's bytes, and none behind them.
                     let taken = T::take(event, end - left);
                     self.scratch.keep_last(left);
+                    if left == 0 && !T::LENT {
+                        self.scratch.release();
+                    }
                     if taken.is_some() {
                         return taken;
                     }
@@ -248,7 +263,7 @@ impl Receive {
 
     /// Reads what the transport has.
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.early.is_some() {
+        if self.early.is_some() || self.scratch.is_some() {
             return Poll::Ready(());
         }
         let Some(read) = self.read.as_mut().filter(|_| !self.ended) else {

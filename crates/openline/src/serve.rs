@@ -23,6 +23,7 @@ use tokio::time::{sleep, timeout};
 use crate::error::Error;
 use crate::guests::{Guest, Guests};
 use crate::handled::Handled;
+use crate::outcome::Outcome;
 use crate::server::{Acceptor, refuse};
 use crate::stream::Stream;
 use crate::timer::after;
@@ -174,12 +175,14 @@ impl Server {
     /// [`SendError::Closing`](crate::SendError::Closing). `next` still gives the messages that come until the peer has
     /// answered, then `None`. A handler that never calls `next` learns nothing, and is cut.
     ///
-    /// Handlers run [`corked`](crate::corked). When one returns and its connection is open, that is closed: with 1000, or
-    /// with 1011 after an error. What a handler need not keep of the request it should not, since it would be kept as long as
+    /// Handlers run [`corked`](crate::corked). When one returns and its connection is open, that is closed: see [`Outcome`].
+    /// A clone of its [`Sender`](crate::Sender) that another task keeps can send nothing more then; a
+    /// [`Receiver`](crate::Receiver) that was given to one goes on, sees the close to its end, and counts no more for the
+    /// limit and the grace. What a handler need not keep of the request it should not, since it would be kept as long as
     /// the connection: `|ws, _| echo(ws)` keeps nothing.
     ///
-    /// The handler's error is logged at debug level. Returns how many connections had to be cut.
-    pub async fn run<H, F, E>(
+    /// Returns how many connections had to be cut.
+    pub async fn run<H, F>(
         self,
         mut listener: impl Listener,
         shutdown: impl Future<Output = ()>,
@@ -187,8 +190,7 @@ impl Server {
     ) -> usize
     where
         H: Fn(WebSocket, Request<()>) -> F + Clone + Send + 'static,
-        F: Future<Output = Result<(), E>> + Send + 'static,
-        E: std::fmt::Display + Send + 'static,
+        F: Future<Output: Outcome> + Send + 'static,
     {
         #[cfg(all(feature = "http2", feature = "tls"))]
         let server = Arc::new(self.with_alpn());
@@ -349,11 +351,10 @@ enum Opened {
     Http2(http2::Multiplexed),
 }
 
-impl<H, F, E> Future for Serving<H, F>
+impl<H, F> Future for Serving<H, F>
 where
     H: Fn(WebSocket, Request<()>) -> F + Clone + Send + 'static,
-    F: Future<Output = Result<(), E>> + Send + 'static,
-    E: std::fmt::Display + Send + 'static,
+    F: Future<Output: Outcome> + Send + 'static,
 {
     type Output = ();
 
@@ -397,10 +398,10 @@ where
     }
 }
 
-impl<H, F, E> Phase<H, F>
+impl<H, F> Phase<H, F>
 where
     H: Fn(WebSocket, Request<()>) -> F,
-    F: Future<Output = Result<(), E>>,
+    F: Future<Output: Outcome>,
 {
     fn handling(ws: WebSocket, request: Request<()>, handler: &H) -> Self {
         let shared = Arc::clone(ws.shared());

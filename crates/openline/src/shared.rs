@@ -6,12 +6,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
 
-use openline_proto::{CloseCode, Closed, Connection, Outbound, SendError};
+use openline_proto::{CloseCode, Closed, Outbound, SendError};
 use tokio::io::AsyncWrite;
 use tracing::Span;
 
 use crate::error::Error;
-use crate::finish::{self, Rest};
+use crate::finish;
 use crate::outgoing::Outgoing;
 use crate::stream::{ReadSide, WriteSide};
 use crate::timer::{Timer, now};
@@ -86,6 +86,7 @@ impl Shared {
         if state.writer.outbound.is_closing() && !self.closing.swap(true, Ordering::AcqRel) {
             drop(state);
             self.receiver.wake();
+            self.wake_waiting();
         }
         result
     }
@@ -139,34 +140,14 @@ impl Shared {
     ) -> Poll<Result<Queued, Error>> {
         /// A corked task flushes at its end, but no later than with so much to send: the peer may begin to read.
         const ENOUGH: usize = 64 * 1024;
-        loop {
-            let queued = self.with(|state| {
-                let outbound = &mut state.writer.outbound;
-                if outbound.is_closing() {
-                    return Ok(Err(SendError::Closing));
-                }
-                if outbound.is_full() {
-                    return Err(Wait::ForRoom);
-                }
-                let queued = act(outbound);
-                if let Err(Wait::ForMessage) = queued {
-                    // Under the lock, so that its end is not missed.
-                    self.waiting().add(cx.waker());
-                }
-                let waits = outbound.queued();
-                queued.map(|done| {
-                    done.map(|()| match waits {
-                        ..ENOUGH if state.cork(self) => Queued::Corked,
-                        _ => Queued::Flush,
-                    })
-                })
-            });
-            match queued {
-                Ok(done) => return Poll::Ready(done.map_err(Error::from)),
-                Err(Wait::ForRoom) => ready!(self.poll_flush(timer, cx))?,
-                Err(Wait::ForMessage) => return Poll::Pending,
-            }
-        }
+        self.poll_turn(timer, cx, |state| {
+            let queued = act(&mut state.writer.outbound)?;
+            let waits = state.writer.outbound.queued();
+            Ok(queued.map(|()| match waits {
+                ..ENOUGH if state.cork(self) => Queued::Corked,
+                _ => Queued::Flush,
+            }))
+        })
     }
 
     /// Ready when a message may be queued.
@@ -175,13 +156,41 @@ impl Shared {
         timer: &mut Timer,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), Error>> {
-        let (closing, full) = self.outbound(|o| (o.is_closing(), o.is_full()));
-        if closing {
-            Poll::Ready(Err(SendError::Closing.into()))
-        } else if full {
-            self.poll_flush(timer, cx)
-        } else {
-            Poll::Ready(Ok(()))
+        self.poll_turn(timer, cx, |state| {
+            match state.writer.outbound.is_mid_message() {
+                true => Err(Wait::ForMessage),
+                false => Ok(Ok(())),
+            }
+        })
+    }
+
+    /// Does what needs room, under the lock, once there is some and `act` need not wait for anything else.
+    fn poll_turn<T>(
+        self: &Arc<Self>,
+        timer: &mut Timer,
+        cx: &mut Context<'_>,
+        mut act: impl FnMut(&mut State) -> Result<Result<T, SendError>, Wait>,
+    ) -> Poll<Result<T, Error>> {
+        loop {
+            let done = self.with(|state| {
+                if state.writer.outbound.is_closing() {
+                    return Ok(Err(SendError::Closing));
+                }
+                if state.writer.outbound.is_full() {
+                    return Err(Wait::ForRoom);
+                }
+                let done = act(state);
+                if let Err(Wait::ForMessage) = done {
+                    // Under the lock, so that its end is not missed.
+                    self.waiting().add(cx.waker());
+                }
+                done
+            });
+            match done {
+                Ok(done) => return Poll::Ready(done.map_err(Error::from)),
+                Err(Wait::ForRoom) => ready!(self.poll_flush(timer, cx))?,
+                Err(Wait::ForMessage) => return Poll::Pending,
+            }
         }
     }
 
@@ -191,7 +200,8 @@ impl Shared {
         timer: &mut Timer,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), Error>> {
-        if self.outbound(|outbound| outbound.is_dead()) {
+        // What others have written, up to a clean end, has left.
+        if self.outbound(|outbound| outbound.has_lost()) {
             return Poll::Ready(Err(SendError::Closing.into()));
         }
         match self.poll_drain(cx) {
@@ -245,6 +255,11 @@ impl Shared {
             let done = act(&mut state.writer.outbound);
             (done, state.writer.poll_drain(&mut state.write, &mut noop))
         });
+        // The transport remembers only who asked last, and others may be waiting for it.
+        let written = match written {
+            Poll::Pending => self.poll_drain(&mut noop),
+            ready => ready,
+        };
         let written = match written {
             Poll::Ready(Ok(())) => {
                 self.wake_waiting();
@@ -284,10 +299,19 @@ impl Shared {
     ) -> Poll<T> {
         // Mostly the transport takes all at once, and nobody need be remembered.
         let mut noop = Context::from_waker(Waker::noop());
-        let written = self.with(|state| write(state, &mut noop));
+        let deadline = |state: &State| state.writer.outbound.poll_timeout();
+        let (written, begun) = self.with(|state| {
+            let before = deadline(state);
+            let written = write(state, &mut noop);
+            (written, before.is_none() && deadline(state).is_some())
+        });
         if written.is_ready() {
             self.wake_waiting();
             return written;
+        }
+        if begun {
+            // Whoever sends may give up, and the wait has a deadline that somebody must keep.
+            self.receiver.wake();
         }
         // A sender that gives up leaves its bytes to the receiver, which keeps the time as well.
         let receiver = self.receiver.get();
@@ -320,16 +344,6 @@ impl State {
     fn cork(&mut self, shared: &Arc<Shared>) -> bool {
         self.corked = self.corked || crate::cork::take_up(shared);
         self.corked
-    }
-}
-
-impl Shared {
-    /// What is left of the connection, for its end.
-    pub(crate) fn into_rest(mut self) -> Rest {
-        let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
-        let rest = Rest::take(state);
-        *self.unsent.get_mut() = false;
-        rest
     }
 }
 
@@ -385,10 +399,13 @@ impl Writer {
         self.outbound.queued() > 0 || self.unflushed
     }
 
-    /// Takes what there is; a blank one stays behind.
+    /// Takes what there is; what stays behind sends nothing more.
     pub(crate) fn take(&mut self) -> Self {
-        let (_, blank) = Connection::server(Arc::default(), now()).split();
-        std::mem::replace(self, Self::new(blank))
+        Self {
+            outbound: self.outbound.hand_over(now()),
+            unflushed: std::mem::take(&mut self.unflushed),
+            shut: self.shut,
+        }
     }
 
     /// Writes all that waits, as many frames a system call as the transport takes.

@@ -19,14 +19,19 @@ use crate::websocket::Traffic;
 
 /// The half that sends. Its clones send on the same connection, in the order of their calls.
 ///
-/// Dropping it closes nothing: call [`close`](Self::close).
+/// Dropping it closes nothing: call [`close`](Self::close). As a [`Sink`] it waits as [`send`](Self::send) does, for room and for
+/// the end of a message that another sender sends in pieces.
 #[derive(Debug)]
 pub struct Sender {
     pub(crate) shared: Arc<Shared>,
     pub(crate) timer: Timer,
+    /// What a `Sink` was given when another sender had taken its place.
+    held: Option<Box<Message>>,
 }
 
 /// The half that receives, and that answers pings and the peer's Close while it does.
+///
+/// Keep it for as long as the connection: when it is dropped first, senders can still send, but nobody sees the peer leave.
 #[derive(Debug)]
 pub struct Receiver {
     // Behind a box, so that connections are small where they are moved.
@@ -44,6 +49,7 @@ impl Sender {
         Self {
             shared,
             timer: Timer::default(),
+            held: None,
         }
     }
 
@@ -95,7 +101,8 @@ impl Sender {
     /// Queues messages, and hands to the operating system what it takes at once, in one write; tells whether all has left.
     /// What has not is sent by the receiver, which must be read.
     ///
-    /// For whoever sends the same to many and waits for none of them.
+    /// For whoever sends the same to many and waits for none of them. The messages are taken while the connection is locked:
+    /// an iterator that uses it would wait for itself.
     ///
     /// # Errors
     /// As [`feed`](Self::feed) for the first message that is refused, behind which none is queued; [`Error::Io`].
@@ -219,26 +226,51 @@ impl Sink<Message> for Sender {
     type Error = Error;
 
     fn poll_ready(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        ready!(self.poll_held(cx))?;
         let this = &mut *self;
         this.shared.poll_room(&mut this.timer, cx)
     }
 
-    fn start_send(self: Pin<&mut Self>, message: Message) -> Result<(), Error> {
-        self.feed(message)
+    fn start_send(mut self: Pin<&mut Self>, message: Message) -> Result<(), Error> {
+        let mut message = Some(message);
+        let this = &mut *self;
+        this.shared.outbound(|outbound| {
+            let waits = outbound.is_full() || outbound.is_mid_message();
+            if this.held.is_none() && waits && !outbound.is_closing() {
+                this.held = message.take().map(Box::new);
+            }
+            message.map_or(Ok(()), |message| outbound.send(message))
+        })?;
+        Ok(())
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        ready!(self.poll_held(cx))?;
         let this = &mut *self;
         this.shared.poll_flush(&mut this.timer, cx)
     }
 
     /// Sends a Close frame with code 1000, as [`Sender::close`].
     fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        ready!(self.poll_held(cx))?;
         let this = &mut *self;
         this.shared.outbound(|o| match o.is_closing() {
             true => Ok(()),
             false => o.close(now(), CloseCode::NORMAL, ""),
         })?;
         this.shared.poll_flush(&mut this.timer, cx)
+    }
+}
+
+impl Sender {
+    /// Queues what is held.
+    pub(crate) fn poll_held(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        if let Some(held) = &mut self.held {
+            let mut message = Some(&**held);
+            let queued = ready!(self.shared.poll_queue(&mut message, &mut self.timer, cx));
+            self.held = None;
+            queued?;
+        }
+        Poll::Ready(Ok(()))
     }
 }

@@ -199,8 +199,20 @@ async fn secure(
         .trim_end_matches(']')
         .to_owned();
     let name = ServerName::try_from(name)?;
-    Ok(TlsConnector::from(config).connect(name, stream).await?)
+    let connected = TlsConnector::from(config).connect(name, stream).await;
+    connected.map_err(|error| {
+        let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
+        match inner {
+            Some(rustls::Error::InvalidMessage(_)) => NotTls(error).into(),
+            _ => error.into(),
+        }
+    })
 }
+
+/// A server that speaks something else on this port.
+#[derive(Debug, thiserror::Error)]
+#[error("the server does not speak TLS here: is it `ws://` on this port?")]
+struct NotTls(#[source] std::io::Error);
 
 /// Trusts what the platform trusts. Read once: on Linux that takes a hundred files, and sessions can be resumed.
 fn platform_config() -> Result<Arc<ClientConfig>, Error> {

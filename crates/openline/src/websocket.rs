@@ -302,8 +302,8 @@ impl Sink<Message> for WebSocket {
         Pin::new(&mut self.sender).poll_ready(cx)
     }
 
-    fn start_send(self: Pin<&mut Self>, message: Message) -> Result<(), Error> {
-        self.sender.feed(message)
+    fn start_send(mut self: Pin<&mut Self>, message: Message) -> Result<(), Error> {
+        Pin::new(&mut self.sender).start_send(message)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
@@ -312,6 +312,7 @@ impl Sink<Message> for WebSocket {
 
     /// The whole closing handshake with code 1000, as [`WebSocket::close`].
     fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        ready!(self.sender.poll_held(cx))?;
         self.shared().outbound(|o| match o.is_closing() {
             true => Ok(()),
             false => o.close(now(), CloseCode::NORMAL, ""),

@@ -250,3 +250,25 @@ fn receivers_of_a_broadcast_share_its_bytes() {
         assert_eq!(places, [news.as_bytes().as_ptr().addr(); 3]);
     });
 }
+
+#[test]
+fn who_took_all_that_was_read_keeps_no_buffer() {
+    run(async {
+        let mut kept = Vec::new();
+        let used = measure(|| {
+            for _ in 0..20 {
+                let (wire, _) = Wire::new(frames(3), 1);
+                let mut ws = WebSocket::server(wire, Arc::default());
+                let mut cx = Context::from_waker(std::task::Waker::noop());
+                for _ in 0..3 {
+                    let next = std::pin::pin!(ws.next()).poll(&mut cx);
+                    assert!(matches!(next, Poll::Ready(Some(Ok(_)))));
+                }
+                // It may be long until it asks for more.
+                kept.push(ws);
+            }
+        });
+        let most = 2 * 64 * 1024; // what the thread lends, and the connections themselves
+        assert!(used.bytes_current < most, "{used:?}");
+    });
+}

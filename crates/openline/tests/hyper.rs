@@ -9,7 +9,9 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use common::{REQUEST, once, read_head};
 use openline::axum::WebSocketUpgrade;
-use openline::{Acceptor, Client, Config, Deflate, Error, HandshakeError, ServerOptions};
+use openline::{
+    Acceptor, Client, CloseCode, Config, Deflate, Error, HandshakeError, ServerOptions,
+};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -58,12 +60,25 @@ async fn extracted_compressing(upgrade: WebSocketUpgrade) -> Response {
         .on_upgrade(async |mut ws| ws.send("hello, hello, hello, hello").await)
 }
 
+/// Three messages, each with how much had left before; and an end with neither a wait nor a close.
+async fn failing(upgrade: WebSocketUpgrade) -> Response {
+    upgrade.on_upgrade(async |mut ws| {
+        for message in ["one", "two", "three"] {
+            ws.send(message).await?;
+            let before = ws.traffic().sent;
+            ws.send(format!("{before} bytes had left")).await?;
+        }
+        Err::<(), _>(Error::NotConnected)
+    })
+}
+
 async fn serve() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let app = Router::new()
         .route("/", any(echo))
         .route("/extracted", any(extracted))
+        .route("/failing", any(failing))
         .route("/compressing", any(compressing))
         .route("/extracted/compressing", any(extracted_compressing));
     tokio::spawn(async move { axum::serve(listener, app).await });
@@ -267,4 +282,20 @@ async fn attack_29_an_upgrade_is_waited_for_again_or_given_up_server() {
         peer.read_to_end(&mut said).await.unwrap();
         assert!(said.starts_with(b"HTTP/1.1 101 "));
     }
+}
+
+#[tokio::test]
+async fn a_handler_of_the_extractor_runs_corked_and_has_its_connection_closed() {
+    let url = serve().await + "failing";
+    let mut ws = openline::connect(&url).await.unwrap();
+    for expected in ["one", "two", "three"] {
+        for expected in [expected, "0 bytes had left"] {
+            let message = ws.next().await.unwrap().unwrap();
+            assert_eq!(message.as_text(), Some(expected));
+        }
+    }
+    assert!(ws.next().await.is_none());
+    let closed = ws.closed().unwrap();
+    assert!(closed.clean && closed.by_peer);
+    assert_eq!(closed.code(), CloseCode::INTERNAL);
 }

@@ -303,3 +303,28 @@ async fn a_slow_stream_is_not_a_slow_message() {
     assert_eq!(all.len(), 61);
     writing.await.unwrap();
 }
+
+#[tokio::test]
+async fn a_message_that_was_ended_takes_no_more_even_while_another_is_sent() {
+    let (mut client, server) = WebSocket::pair();
+    let (mut sender, _receiver) = server.split();
+    let mut other = sender.clone();
+    let mut ended = sender.writer(Kind::Text).await.unwrap();
+    ended.write(b"first").await.unwrap();
+    ended.shutdown().await.unwrap();
+    let mut writer = other.writer(Kind::Text).await.unwrap();
+    writer.write(b"sec").await.unwrap();
+    let late = ended.write(b"late").await;
+    assert!(
+        matches!(late, Err(Error::Send(SendError::NotBegun))),
+        "{late:?}"
+    );
+    writer.write(b"ond").await.unwrap();
+    writer.finish().await.unwrap();
+    for expected in ["first", "second"] {
+        assert_eq!(
+            client.next().await.unwrap().unwrap().as_text(),
+            Some(expected)
+        );
+    }
+}

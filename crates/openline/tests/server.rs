@@ -196,3 +196,64 @@ async fn it_serves_a_unix_socket() {
     );
     running.abort();
 }
+
+/// A server that runs `handler`; its address.
+async fn run<F>(handler: impl Fn(WebSocket) -> F + Clone + Send + Sync + 'static) -> String
+where
+    F: Future<Output: openline::Outcome> + Send + 'static,
+{
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("ws://{}/", listener.local_addr().unwrap());
+    let handler = move |ws, _| handler(ws);
+    tokio::spawn(Server::default().run(listener, std::future::pending(), handler));
+    url
+}
+
+/// A client of a server whose handler gives a part of its connection away and returns; and that part.
+async fn given<T: Send + 'static>(part: fn(WebSocket) -> T) -> (WebSocket, T) {
+    let (give, mut given) = tokio::sync::mpsc::unbounded_channel();
+    let url = run(move |ws| {
+        let give = give.clone();
+        async move { drop(give.send(part(ws))) }
+    })
+    .await;
+    let ws = openline::connect(&url).await.unwrap();
+    (ws, given.recv().await.unwrap())
+}
+
+#[tokio::test]
+async fn a_handler_that_leaves_a_sender_behind_has_its_connection_closed_all_the_same() {
+    let (mut ws, mut sender) = given(|ws| ws.split().0).await;
+    assert!(ws.next().await.is_none());
+    let closed = ws.closed().unwrap();
+    assert!(closed.clean && closed.by_peer);
+    assert_eq!(closed.code(), CloseCode::NORMAL);
+    assert!(matches!(
+        sender.send("late").await,
+        Err(Error::Send(openline::SendError::Closing))
+    ));
+    assert_eq!(
+        sender.closed().unwrap().sent.unwrap().code,
+        CloseCode::NORMAL
+    );
+}
+
+#[tokio::test]
+async fn a_handler_that_gives_its_receiver_away_has_it_see_the_close() {
+    let (mut ws, mut receiver) = given(|ws| ws.split().1).await;
+    let (ours, theirs) = tokio::join!(ws.next(), receiver.next());
+    assert!(ours.is_none() && theirs.is_none());
+    assert!(ws.closed().unwrap().clean && receiver.closed().unwrap().clean);
+}
+
+#[tokio::test]
+async fn a_handler_that_lets_go_of_its_connection_and_goes_on_has_it_closed() {
+    let url = run(async |ws: WebSocket| {
+        drop(ws);
+        std::future::pending::<()>().await;
+    })
+    .await;
+    let mut ws = openline::connect(&url).await.unwrap();
+    assert!(ws.next().await.is_none());
+    assert_eq!(ws.closed().unwrap().code(), CloseCode::NORMAL);
+}

@@ -316,6 +316,10 @@ impl Assembly {
         }
     }
 
+    pub(crate) const fn is_discarded(&self) -> bool {
+        self.discarded
+    }
+
     const fn way(&self, in_pieces: bool) -> Way {
         match (in_pieces, self.told) {
             (true, _) => Way::Pieces,

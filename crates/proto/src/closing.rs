@@ -1,5 +1,6 @@
 //! The closing handshake (RFC 6455 §7), the deadlines of the sending half, and how a connection ends.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use crate::close::{CloseCode, CloseReason, Closed};
@@ -23,6 +24,8 @@ pub(crate) struct Closing {
     eof: bool,
     /// Nothing can be sent or received any more.
     dead: bool,
+    /// Of what was queued, something was dropped.
+    lost: bool,
     deadline: Instant,
 }
 
@@ -76,6 +79,7 @@ impl Outbound {
         self.outbox.clear();
         let close = self.begin_close(now, true);
         close.mute = true;
+        close.lost = true;
         if close.received || close.eof {
             self.die();
         }
@@ -150,6 +154,11 @@ impl Outbound {
         self.close.as_ref().is_some_and(|close| close.dead)
     }
 
+    /// Whether bytes that were queued will never leave: the transport failed, a deadline passed, or the peer was gone.
+    pub fn has_lost(&self) -> bool {
+        self.close.as_ref().is_some_and(|close| close.lost)
+    }
+
     /// The record of the close, as far as it got; `None` while the connection is open.
     pub fn closed(&self) -> Option<&Closed> {
         self.close.as_ref().map(|close| &close.record)
@@ -172,6 +181,19 @@ impl Outbound {
                 ..reason
             }));
         }
+    }
+
+    /// Hands all that waits to be sent, and the close, to whoever sees them to their end elsewhere. What stays behind is closed,
+    /// with the record as it is by now.
+    #[must_use]
+    pub fn hand_over(&mut self, now: Instant) -> Self {
+        let mut left = Self::new(self.mask_key, Arc::clone(&self.config));
+        left.begin_close(now, false);
+        if let (Some(close), Some(ours)) = (&mut left.close, &self.close) {
+            close.record = ours.record.clone();
+        }
+        left.die();
+        std::mem::replace(self, left)
     }
 
     fn write_deadline(&self) -> Option<Instant> {
@@ -211,6 +233,7 @@ impl Outbound {
                 mute: false,
                 eof: false,
                 dead: false,
+                lost: false,
                 deadline,
             })
         })
@@ -218,10 +241,12 @@ impl Outbound {
 
     /// Nothing more will come or go: give back what was kept for it.
     fn die(&mut self) {
+        let lost = !self.outbox.is_empty() || self.blocked.is_some();
         self.outbox.clear();
         self.compressor = None;
         if let Some(close) = &mut self.close {
             close.dead = true;
+            close.lost |= lost;
         }
     }
 

@@ -233,6 +233,12 @@ impl Inbound {
         }
     }
 
+    /// Whether what comes is the rest of a message that nobody wants: see [`discard`](Self::discard).
+    pub fn is_discarding(&self) -> bool {
+        let message = self.message.as_ref();
+        message.is_some_and(|message| message.is_discarded())
+    }
+
     /// Whether a message was begun that did not end.
     pub const fn is_mid_message(&self) -> bool {
         self.message.is_some()

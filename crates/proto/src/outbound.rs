@@ -28,7 +28,7 @@ pub type MaskKey = fn() -> [u8; 4];
 pub struct Outbound {
     pub(crate) outbox: Outbox,
     /// `None` for a server, which never masks.
-    mask_key: Option<MaskKey>,
+    pub(crate) mask_key: Option<MaskKey>,
     /// Present while pongs wait to be sent.
     pub(crate) pongs: Option<Box<Pongs>>,
     pub(crate) ping: KeepalivePing,

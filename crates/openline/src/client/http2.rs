@@ -16,7 +16,7 @@ use super::answer::{MAX_BODY, mark_secrets};
 use super::redirect::{self, Redirects};
 use crate::error::Error;
 use crate::http2::stream::Http2Stream;
-use crate::http2::{self, Http2Error, MAX_SEND_BUFFER, MAX_WINDOW};
+use crate::http2::{self, Code, Http2Error, MAX_SEND_BUFFER, MAX_WINDOW};
 use crate::stream::Stream;
 use crate::timer::now;
 use crate::websocket::WebSocket;
@@ -124,7 +124,13 @@ impl Connection {
                 Ok(Err(error)) => error,
                 _ => failed,
             };
-            return Err(http2::error(error));
+            return Err(match http2::error(error) {
+                // What HTTP/1.1 answers to the preface would be a frame that is far too long.
+                Error::Http2(Http2Error::Protocol(Code::FRAME_SIZE)) => {
+                    Http2Error::NotSpoken.into()
+                }
+                error => error,
+            });
         }
         Ok(requests)
     }

@@ -23,6 +23,7 @@ use crate::error::Error;
 use crate::guests::{Guest, Guests, Spared};
 use crate::http2::stream::Http2Stream;
 use crate::http2::{self, Settings};
+use crate::outcome::Outcome;
 use crate::stream::Stream;
 use crate::timer::{after, now};
 use crate::websocket::WebSocket;
@@ -123,15 +124,14 @@ pub(super) struct Multiplexed {
 
 impl Multiplexed {
     /// Serves until it ends, and waits for the handlers of its streams. Nothing is left to be handled then.
-    pub(super) fn serve<H, F, E>(
+    pub(super) fn serve<H, F>(
         self,
         guests: &Arc<Guests>,
         handler: H,
     ) -> Pin<Box<dyn Future<Output = Opened> + Send>>
     where
         H: Fn(WebSocket, Request<()>) -> F + Clone + Send + 'static,
-        F: Future<Output = Result<(), E>> + Send + 'static,
-        E: std::fmt::Display + Send + 'static,
+        F: Future<Output: Outcome> + Send + 'static,
     {
         let mut session = Session {
             server: self.server,
@@ -162,11 +162,10 @@ struct Session<H> {
     streams: JoinSet<()>,
 }
 
-impl<H, F, E> Session<H>
+impl<H, F> Session<H>
 where
     H: Fn(WebSocket, Request<()>) -> F + Clone + Send + 'static,
-    F: Future<Output = Result<(), E>> + Send + 'static,
-    E: std::fmt::Display + Send + 'static,
+    F: Future<Output: Outcome> + Send + 'static,
 {
     /// Takes requests until the connection is over. That drives all of its streams, too.
     async fn run(&mut self, stream: Stream, deadline: Instant) -> Result<(), Error> {

@@ -7,7 +7,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::time::{Instant, sleep};
 
 use crate::bombs::bomb;
-use crate::common::frame;
+use crate::common::{frame, once};
 use crate::{SCRATCH, memory, opened, runtime};
 
 /// A quarter of a gigabyte out of a quarter of a megabyte, each piece given away as it comes.
@@ -41,6 +41,40 @@ fn attack_09_a_bomb_in_pieces_takes_no_more_than_a_piece() {
             used.peak <= (128 * 1024 + 4 * SCRATCH) as u64,
             "server: {server}, {used:?}"
         );
+    }
+}
+
+/// What nobody reads any more still has to be inflated, since what follows may refer to it: but not all at once.
+#[tokio::test]
+async fn attack_09_a_bomb_that_nobody_reads_does_not_have_the_thread_for_itself() {
+    const MEGABYTES: usize = 32;
+    let endless = [&bomb().await[..], b"\x00\x00\xff\xff"]
+        .concat()
+        .repeat(MEGABYTES);
+    for server in [true, false] {
+        for in_pieces in [true, false] {
+            let config = Config::default().deflate(Some(Deflate::default()));
+            let (mut ws, mut there) = opened(server, config).await;
+            let bytes = [
+                frame(server, 0xc2, &endless),
+                frame(server, 0x81, b"behind it"),
+            ];
+            there.write_all(&bytes.concat()).await.unwrap();
+            drop(ws.next_reader().await.unwrap().unwrap());
+            let mut turns = 0;
+            loop {
+                turns += 1;
+                let heard = match in_pieces {
+                    true => once(async { ws.next_reader().await?.ok()?.chunk().await.ok()? }).await,
+                    false => once(async { Some(ws.next().await?.ok()?.into_bytes()) }).await,
+                };
+                if let Some(heard) = heard {
+                    assert_eq!(heard.unwrap(), "behind it");
+                    break;
+                }
+            }
+            assert!(turns >= MEGABYTES, "{turns} turns for {MEGABYTES} MiB");
+        }
     }
 }
 

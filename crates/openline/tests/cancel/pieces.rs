@@ -4,7 +4,7 @@ use openline::{CloseCode, Config, Kind, WebSocket};
 use tokio::io::AsyncWriteExt;
 
 use crate::common::{frame, once};
-use crate::pair;
+use crate::{pair, say_words};
 
 #[tokio::test]
 async fn attack_29_reading_in_pieces_is_dropped_at_every_wait() {
@@ -53,12 +53,7 @@ async fn attack_29_reading_in_pieces_is_dropped_at_every_wait() {
 #[tokio::test]
 async fn attack_29_reading_what_is_lent_is_dropped_at_every_wait() {
     let (mut client, mut server) = pair();
-    let expected = ["a", "größer", "", "€€€"];
-    for text in expected {
-        client.send(text).await.unwrap();
-        client.feed_ping(b"p").unwrap();
-    }
-    client.flush().await.unwrap();
+    let expected = say_words(&mut client).await;
     let (_, receiver) = server.halves();
     let (mut got, mut drops) = (Vec::new(), 0);
     while got.len() < expected.len() {

@@ -227,3 +227,26 @@ async fn ws_may_step_up_to_wss() {
     echoes(client.redirects(1).connect().await.unwrap().0).await;
     assert!(!asked.one().contains("authorization"));
 }
+
+#[tokio::test]
+async fn a_server_without_tls_is_told_from_one_whose_tls_fails() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("wss://{}/", listener.local_addr().unwrap());
+    let answers = async {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let _ = stream.read(&mut [0; 1000]).await;
+        let answer = b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n";
+        stream.write_all(answer).await.unwrap();
+        stream
+    };
+    let trusted = identity("localhost").trusting();
+    let connecting = client(&url).tls(trusted).connect();
+    let (connected, _stream) = tokio::join!(connecting, answers);
+    let Err(Error::Tls(source)) = connected else {
+        panic!("{connected:?}")
+    };
+    assert!(
+        source.to_string().contains("does not speak TLS here"),
+        "{source}"
+    );
+}

@@ -6,6 +6,7 @@ use openline::http2::Http2Error;
 use openline::tls::{ClientConfig, ServerConfig, Setup, TlsAcceptor, rustls};
 use openline::{Client, Error, Server};
 use rustls::pki_types::PrivateKeyDer;
+use tokio::net::TcpListener;
 
 use crate::{Running, echoes, http2, start};
 
@@ -71,4 +72,17 @@ async fn a_server_that_agrees_on_another_version_is_told_so() {
         ws.next().await.unwrap().unwrap();
         echoes(&mut ws, "hello").await;
     }
+}
+
+#[tokio::test]
+async fn a_server_of_http_1_in_the_clear_is_told_as_well() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("ws://{}/", listener.local_addr().unwrap());
+    let handler = async |mut ws: openline::WebSocket, _| ws.send("never").await;
+    tokio::spawn(Server::default().run(listener, std::future::pending(), handler));
+    let connected = Client::new(&url).unwrap().connect_http2().await;
+    assert!(
+        matches!(connected, Err(Error::Http2(Http2Error::NotSpoken))),
+        "{connected:?}"
+    );
 }
