@@ -90,6 +90,8 @@ interop() {
     cargo fmt "${rust[@]}" --check
     cargo clippy "${rust[@]}" --locked --all-targets -- -D warnings
     cargo test "${rust[@]}" --locked
+    python_env openapi conformance/openapi/requirements.txt
+    python3 conformance/openapi/run.py "$OPENLINE_BIN" "$tools/openapi/bin/schemathesis"
 }
 
 browser() {

@@ -56,6 +56,7 @@ outgoing! {
     &[u8]: |bytes, outbound| outbound.send_binary(bytes);
     Vec<u8>: |bytes, outbound| outbound.send(bytes.into());
     Bytes: |bytes, outbound| outbound.send(bytes.into());
+    Broadcast: |broadcast, outbound| outbound.send_broadcast(&broadcast);
     &Broadcast: |broadcast, outbound| outbound.send_broadcast(broadcast);
     MessageRef<'_>: |message, outbound| message.queue_on(outbound);
     &MessageRef<'_>: |message, outbound| message.queue_on(outbound);

@@ -173,7 +173,8 @@ impl<'a> MessageWriter<'a> {
         std::future::poll_fn(|cx| self.poll_flushed(cx)).await
     }
 
-    /// Sends all that a reader gives, until its end; returns how many bytes that was.
+    /// Sends all that a reader gives, until its end; returns how many bytes that was. A future that is dropped may have
+    /// taken bytes from the reader that it did not send.
     ///
     /// # Errors
     /// As [`write`](Self::write), and [`Error::Io`] if the reader fails.
@@ -190,7 +191,8 @@ impl<'a> MessageWriter<'a> {
         }
     }
 
-    /// Sends all that a stream gives, until its end; returns how many bytes that was.
+    /// Sends all that a stream gives, until its end; returns how many bytes that was. A future that is dropped may have
+    /// taken bytes from the stream that it did not send.
     ///
     /// # Errors
     /// As [`write`](Self::write), and the stream's own as [`Error::Io`].

@@ -234,16 +234,35 @@ impl Shared {
         })
     }
 
+    /// Has `act` queue something, and hands to the transport what it takes at once; the rest is left to the receiver.
+    /// Tells whether nothing is left.
+    pub(crate) fn send_now<T>(
+        &self,
+        act: impl FnOnce(&mut Outbound) -> T,
+    ) -> (T, io::Result<bool>) {
+        let mut noop = Context::from_waker(Waker::noop());
+        let (done, written) = self.with(|state| {
+            let done = act(&mut state.writer.outbound);
+            (done, state.writer.poll_drain(&mut state.write, &mut noop))
+        });
+        let written = match written {
+            Poll::Ready(Ok(())) => {
+                self.wake_waiting();
+                return (done, Ok(true));
+            }
+            Poll::Ready(Err(error)) => {
+                self.outbound(|outbound| outbound.handle_write_error(now()));
+                Err(error)
+            }
+            Poll::Pending => Ok(false),
+        };
+        self.receiver.wake();
+        (done, written)
+    }
+
     /// Hands to the transport what it takes at once; the rest is left to the receiver.
     pub(crate) fn flush_now(&self) {
-        match self.poll_drain(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(Ok(())) => {}
-            Poll::Ready(Err(_)) => {
-                self.outbound(|outbound| outbound.handle_write_error(now()));
-                self.receiver.wake();
-            }
-            Poll::Pending => self.receiver.wake(),
-        }
+        let _ = self.send_now(|_| ());
     }
 
     /// A message in pieces ended, or nothing more can be written.

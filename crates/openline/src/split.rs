@@ -15,6 +15,7 @@ use crate::pieces::{MessageReader, MessageWriter};
 use crate::receive::{Lent, Owned, Receive};
 use crate::shared::{Queued, Shared};
 use crate::timer::{Timer, now};
+use crate::websocket::Traffic;
 
 /// The half that sends. Its clones send on the same connection, in the order of their calls.
 ///
@@ -91,12 +92,24 @@ impl Sender {
         std::future::poll_fn(|cx| self.shared.poll_flush(&mut self.timer, cx)).await
     }
 
-    /// Hands to the operating system what it takes at once. The rest, and an error, is left to the receiver, which must be
-    /// read.
+    /// Queues messages, and hands to the operating system what it takes at once, in one write; tells whether all has left.
+    /// What has not is sent by the receiver, which must be read.
     ///
     /// For whoever sends the same to many and waits for none of them.
-    pub fn flush_now(&self) {
-        self.shared.flush_now();
+    ///
+    /// # Errors
+    /// As [`feed`](Self::feed) for the first message that is refused, behind which none is queued; [`Error::Io`].
+    pub fn send_now<M: Outgoing>(
+        &self,
+        messages: impl IntoIterator<Item = M>,
+    ) -> Result<bool, Error> {
+        let (queued, left) = self.shared.send_now(|outbound| {
+            messages
+                .into_iter()
+                .try_for_each(|message| message.queue(outbound))
+        });
+        queued?;
+        Ok(left?)
     }
 
     /// How many bytes are queued and wait to be sent.
@@ -183,6 +196,14 @@ impl Receiver {
     /// How the connection was closed, as far as it got; `None` while it is open.
     pub fn closed(&self) -> Option<Closed> {
         self.receive.shared.closed()
+    }
+
+    /// Bytes received and sent since the opening handshake.
+    pub fn traffic(&self) -> Traffic {
+        Traffic {
+            received: self.receive.received(),
+            sent: self.receive.shared.outbound(|outbound| outbound.sent()),
+        }
     }
 }
 

@@ -257,10 +257,7 @@ impl WebSocket {
 
     /// Bytes received and sent since the opening handshake.
     pub fn traffic(&self) -> Traffic {
-        Traffic {
-            received: self.receiver.receive.received(),
-            sent: self.shared().outbound(|outbound| outbound.sent()),
-        }
+        self.receiver.traffic()
     }
 
     /// Its halves, lent: to send while a [lent message](Receiver::next_lent) is held, or to do both at once.

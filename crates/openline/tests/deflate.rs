@@ -96,7 +96,7 @@ async fn chosen_messages_go_plain_and_shared_frames_compressed() {
     server.feed(Uncompressed(message.as_str())).unwrap();
     server.flush().await.unwrap();
     assert!(sent(&server) > message.len() as u64);
-    server.feed(&Broadcast::text(&message)).unwrap();
+    server.feed(Broadcast::text(&message)).unwrap();
     server.feed(message.as_str()).unwrap();
     server.flush().await.unwrap();
     assert!(sent(&server) < message.len() as u64);

@@ -31,6 +31,10 @@ const MAX_HEAD: usize = 32 * 1024;
 const MAX_BUFFER: usize = 64 * 1024;
 /// Requests at once on a connection of HTTP/2; any more wait.
 const MAX_STREAMS: u32 = 100;
+/// Bytes that may come on one of its streams before they are taken, and on all of them together: what
+/// the client of one connection can make the server keep. Bodies are taken as they come, or refused.
+const STREAM_WINDOW: u32 = 64 * 1024;
+const CONNECTION_WINDOW: u32 = 256 * 1024;
 
 /// What all connections are served with.
 #[derive(Debug)]
@@ -53,13 +57,14 @@ impl Connections {
         let (app, router) = (Arc::clone(&self.app), self.router.clone());
         let cut = app.cut.clone();
         self.app.tasks.spawn(async move {
-            let served = async {
+            // In one box, of which a future that waits for two things would hold several copies.
+            let served = Box::pin(async {
                 // What it takes to begin is in a box, so that it is gone while the connection lives.
                 let begun = Box::pin(begin(&app, tcp, origin, &place)).await;
                 if let Some((io, origin)) = begun {
                     http(&app, router, io, Arc::new(Line::new(origin, place))).await;
                 }
-            };
+            });
             cut.run_until_cancelled(served).await;
         });
     }
@@ -130,7 +135,10 @@ async fn http(app: &App, router: Router, io: Io, line: Arc<Line>) {
         let wire = Wire::new(io, Arc::clone(&line), idle, write);
         let connection = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
+            .enable_connect_protocol()
             .max_concurrent_streams(MAX_STREAMS)
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
             .max_header_list_size(MAX_HEAD as u32)
             .max_send_buf_size(MAX_BUFFER)
             // Its answer is what ends an idle connection, or one whose peer is gone.

@@ -40,9 +40,14 @@ impl Line {
 
     /// A request has come; it is being answered until the guard is dropped.
     pub(crate) fn request(self: &Arc<Self>) -> Answering {
-        self.requests.fetch_add(1, Ordering::Relaxed);
         self.tally().meter = None;
         self.place.has_asked();
+        self.hold()
+    }
+
+    /// The connection is busy until the guard is dropped.
+    pub(crate) fn hold(self: &Arc<Self>) -> Answering {
+        self.requests.fetch_add(1, Ordering::Relaxed);
         Answering(Arc::clone(self))
     }
 

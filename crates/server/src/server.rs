@@ -136,6 +136,7 @@ impl Server {
             asked: _,
         } = self;
         let _cut_when_dropped = app.cut.clone().drop_guard();
+        let _fanning = app.hub.fan_out();
         let connections = Connections::new(Arc::clone(&app));
         tracing::info!(%address, "listening");
         if let Some(listener) = metrics {

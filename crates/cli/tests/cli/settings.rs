@@ -86,6 +86,13 @@ fn a_check_looks_at_what_the_values_mean_too() {
 }
 
 #[test]
+fn the_configuration_that_is_shipped_is_sound() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../packaging/openline.toml");
+    let output = run(&["check-config", path]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+}
+
+#[test]
 fn a_file_that_is_not_there_is_named() {
     let output = run(&["serve", "--memory", "--config", "there/is/none.toml"]);
     assert_eq!(output.status.code(), Some(1));

@@ -11,6 +11,9 @@ pub enum OriginPolicy {
     #[default]
     SameOrigin,
     /// Pages of the same origin, and of these: `https://example.org`, `http://localhost:5173`.
+    ///
+    /// `https://*.example.org` stands for all names below `example.org`, however deep, and not for itself;
+    /// `http://localhost:*` for all ports. A star anywhere else stands for nothing.
     Also(Vec<String>),
     /// Every page, `null` included. Only for servers that tell everyone the same.
     Any,
@@ -23,10 +26,36 @@ impl OriginPolicy {
             Self::Any => true,
             Self::SameOrigin => is_same(origin, host),
             Self::Also(others) => {
-                is_same(origin, host) || others.iter().any(|o| o.eq_ignore_ascii_case(origin))
+                is_same(origin, host) || others.iter().any(|other| is_like(origin, other))
             }
         }
     }
+}
+
+/// Whether an origin is the one that an entry of [`OriginPolicy::Also`] names, or one of those.
+fn is_like(origin: &str, entry: &str) -> bool {
+    if entry.eq_ignore_ascii_case(origin) {
+        return true;
+    }
+    let (Some((scheme, authority)), Some((scheme_wanted, wanted))) =
+        (origin.split_once("://"), entry.split_once("://"))
+    else {
+        return false;
+    };
+    let ((name, port), (name_wanted, port_wanted)) = (split_port(authority), split_port(wanted));
+    let is_below = |domain: &str| {
+        let split = name.len().checked_sub(domain.len());
+        let parts = split.and_then(|split| name.split_at_checked(split));
+        parts.is_some_and(|(below, rest)| {
+            rest.eq_ignore_ascii_case(domain) && below.len() > 1 && below.ends_with('.')
+        })
+    };
+    scheme.eq_ignore_ascii_case(scheme_wanted)
+        && (port_wanted == Some("*") || port == port_wanted)
+        && match name_wanted.strip_prefix("*.") {
+            Some(domain) => !domain.is_empty() && is_below(domain),
+            None => name.eq_ignore_ascii_case(name_wanted),
+        }
 }
 
 /// Whether an origin's host and port are those of a `Host` field. The scheme is not known behind a proxy that ends TLS,
@@ -89,5 +118,40 @@ mod tests {
         assert!(!policy.allows("http://app.example.org", "api.example.org"));
         assert!(!policy.allows("https://app.example.org:8443", "api.example.org"));
         assert!(OriginPolicy::Any.allows("null", "api.example.org"));
+    }
+
+    #[test]
+    fn a_star_stands_for_names_below_and_for_ports() {
+        let policy = OriginPolicy::Also(vec![
+            "https://*.example.org".into(),
+            "http://localhost:*".into(),
+            "https://*".into(),
+            "https://*.".into(),
+        ]);
+        let allows = |origin| policy.allows(origin, "api.example.net");
+        for origin in [
+            "https://app.example.org",
+            "https://a.b.Example.org",
+            "http://localhost",
+            "http://localhost:5173",
+        ] {
+            assert!(allows(origin), "{origin}");
+        }
+        for origin in [
+            "https://example.org",
+            "https://.example.org",
+            "https://evilexample.org",
+            "https://app.example.org.evil.net",
+            "http://app.example.org",
+            "https://app.example.org:8443",
+            "https://localhost:5173",
+            "http://localhost.evil.net:5173",
+            "http://é.example.org",
+            "https://x.",
+            "https://évil.org",
+            "null",
+        ] {
+            assert!(!allows(origin), "{origin}");
+        }
     }
 }

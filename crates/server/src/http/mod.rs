@@ -3,6 +3,7 @@
 mod admit;
 mod guard;
 mod negotiate;
+mod openapi;
 mod problem;
 mod publish;
 mod under_way;
@@ -18,6 +19,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use http::header::{ALLOW, CACHE_CONTROL, CONNECTION, HeaderValue, VARY};
 use http::{HeaderMap, Method, StatusCode};
+use hyper::ext::Protocol;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -123,6 +125,7 @@ impl App {
 pub(crate) fn router(app: Arc<App>) -> Router {
     let mut router = Router::new()
         .route("/channels/{*channel}", any(channel))
+        .route("/openapi.json", any(openapi::document))
         .route("/healthz", any(admin::healthz))
         .route("/readyz", any(admin::readyz));
     if app.now().config.pages {
@@ -198,10 +201,12 @@ async fn dispatch(app: Arc<App>, request: Request) -> Result<Response, Problem> 
         app.limits.growth(&now.config).map_err(refused)
     };
     let may = async |action: Action, filter: &Filter| {
+        // Somebody far away may be asked, for which there must be room; in a box, since it is given back before a client that
+        // listens is held.
         let asked = now
             .auth
             .let_in(&now.config, &parts, &client, action, filter);
-        asked.await
+        Box::pin(asked).await
     };
     match parts.method {
         Method::GET | Method::HEAD => {
@@ -211,6 +216,12 @@ async fn dispatch(app: Arc<App>, request: Request) -> Result<Response, Problem> 
             }
             let grant = may(action, &filter).await?;
             listen(app, grant, filter, query, Request::from_parts(parts, body)).await
+        }
+        Method::CONNECT if parts.extensions.get::<Protocol>().is_some() => {
+            grows()?;
+            let grant = may(Action::Subscribe, &filter).await?;
+            let since = negotiate::since(&parts.headers, query.since)?;
+            ws::open(app, grant, filter, since, Request::from_parts(parts, body)).await
         }
         Method::POST => {
             let channel = only_channel(filter, "publish to")?;

@@ -60,6 +60,11 @@ impl Kept {
         self.waiting.len()
     }
 
+    /// Whether what waits may be sent at any time.
+    pub(super) fn is_free(&self) -> bool {
+        self.rhythm == Rhythm::Free
+    }
+
     /// Adds one; the one that goes for it.
     pub(super) fn push(
         &mut self,

@@ -1,6 +1,7 @@
 //! The fan-out inside one process: a publication comes in once and reaches the queue of each
 //! subscriber whose filter matches, shared by all of them.
 
+mod fan;
 mod index;
 mod kept;
 mod queue;
@@ -10,11 +11,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::time::sleep_until;
 
+use self::fan::Fan;
 use self::index::{Id, Index};
 use self::queue::{Pushed, Queue};
 use crate::channel::Filter;
 use crate::publication::Publication;
 
+pub(crate) use self::fan::{Fanning, Outlet};
 pub(crate) use self::kept::{Rhythm, Thinning};
 pub use self::queue::Lagged;
 
@@ -27,6 +30,7 @@ pub struct Hub {
     bound: usize,
     /// Publications that went for a newer one.
     replaced: Arc<AtomicU64>,
+    fan: Arc<Fan>,
 }
 
 #[derive(Debug, Default)]
@@ -45,7 +49,13 @@ impl Hub {
             index: Arc::default(),
             bound,
             replaced: Arc::default(),
+            fan: Arc::new(Fan::new()),
         }
+    }
+
+    /// Writes to subscribers' outlets, as long as what is returned is kept.
+    pub(crate) fn fan_out(&self) -> Fanning {
+        self.fan.run()
     }
 
     /// Says who need not be sent everything: of those that subscribe from now on, and of the channels
@@ -85,13 +95,16 @@ impl HubGuard<'_> {
         let thinning = self.registry.thinning.as_ref();
         let is_thinned = thinning.is_some_and(|thinning| thinning.is_thinned(channel));
         let (mut lagged, mut replaced) = (0_usize, 0);
-        self.registry.index.each(channel, |_, queue| {
+        let mut fan = self.hub.fan.lock();
+        self.registry.index.each(channel, |id, queue| {
             match queue.push(publication, is_thinned) {
                 Pushed::Lagged => lagged += 1,
                 Pushed::Replaced => replaced += 1,
+                Pushed::Due => fan.add(id, queue),
                 Pushed::Kept | Pushed::Gone => {}
             }
         });
+        fan.release();
         if replaced > 0 {
             self.hub.replaced.fetch_add(replaced, Ordering::Relaxed);
         }
@@ -147,6 +160,26 @@ impl Live {
     /// The next publication if there is one now.
     pub fn try_next(&mut self) -> Result<Option<Arc<Publication>>, Lagged> {
         self.queue.try_pop()
+    }
+
+    /// Has what is published from now on go to `outlet`, until that does not take it all. Not if something waits; tells
+    /// whether.
+    pub(crate) fn attach(&self, outlet: &Arc<dyn Outlet>) -> bool {
+        self.queue.attach(outlet)
+    }
+
+    /// The next publication; or `None`, where it is attached, once it is no more. Cancel-safe.
+    pub(crate) async fn next_or_returned(
+        &mut self,
+        is_attached: bool,
+    ) -> Result<Option<Arc<Publication>>, Lagged> {
+        if !is_attached {
+            return self.next().await.map(Some);
+        }
+        while self.queue.is_attached() {
+            self.queue.pushed().await;
+        }
+        Ok(None)
     }
 
     /// Waits until the subscriber lags, and takes no publication. Cancel-safe.

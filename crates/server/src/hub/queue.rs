@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use super::fan::Outlet;
 use super::kept::{Kept, Rhythm};
 use crate::Publication;
 
@@ -26,6 +27,10 @@ struct State {
     items: Items,
     weight: usize,
     lagged: bool,
+    /// Where what is pushed goes without the subscriber's task.
+    outlet: Option<Arc<dyn Outlet>>,
+    /// It is on a list of those that have something for their outlet.
+    is_due: bool,
 }
 
 /// What waits: everything, or what is kept of it.
@@ -42,6 +47,8 @@ pub(super) enum Pushed {
     Kept,
     /// It waits in place of an older one.
     Replaced,
+    /// It waits, and somebody must see to it that the outlet gets it.
+    Due,
     /// It was too much: the subscriber was let go by it.
     Lagged,
     /// The subscriber was let go before.
@@ -72,6 +79,8 @@ impl Queue {
                 items,
                 weight: 0,
                 lagged: false,
+                outlet: None,
+                is_due: false,
             }),
             wake: Notify::new(),
         }
@@ -98,6 +107,8 @@ impl Queue {
                 items: Items::Whole(VecDeque::new()),
                 weight: 0,
                 lagged: true,
+                outlet: None,
+                is_due: state.is_due,
             };
             Pushed::Lagged
         } else {
@@ -107,11 +118,18 @@ impl Queue {
             }
             match replaced {
                 Some(_) => Pushed::Replaced,
+                None if state.outlet.is_some() && !state.is_due => {
+                    state.is_due = true;
+                    Pushed::Due
+                }
                 None => Pushed::Kept,
             }
         };
+        let waits = state.outlet.is_none();
         drop(state);
-        self.wake.notify_one();
+        if waits {
+            self.wake.notify_one();
+        }
         pushed
     }
 
@@ -120,20 +138,38 @@ impl Queue {
         if state.lagged {
             return Err(Lagged);
         }
-        let item = match &mut state.items {
-            Items::Whole(items) => items.pop_front(),
-            Items::Thinned(kept) => kept.pop(Instant::now()),
+        Ok(state.pop())
+    }
+
+    /// Has what is pushed from now on go to `outlet`. Not if something waits, which the subscriber has to take first, nor if
+    /// it is to be sent in a rhythm; tells whether.
+    pub(super) fn attach(&self, outlet: &Arc<dyn Outlet>) -> bool {
+        let mut state = self.lock();
+        let in_a_rhythm = matches!(&state.items, Items::Thinned(kept) if !kept.is_free());
+        let may = !state.lagged && state.is_empty() && !in_a_rhythm;
+        if may {
+            state.outlet = Some(Arc::clone(outlet));
+        }
+        may
+    }
+
+    /// Whether what is pushed goes to an outlet.
+    pub(super) fn is_attached(&self) -> bool {
+        self.lock().outlet.is_some()
+    }
+
+    /// Hands what waits to the outlet. One that does not take it all is let go, and its subscriber has to see to the rest.
+    pub(super) fn deliver(&self) {
+        let mut state = self.lock();
+        state.is_due = false;
+        let Some(outlet) = state.outlet.clone() else {
+            return;
         };
-        if let Some(item) = &item {
-            state.weight -= item.weight();
+        if !outlet.deliver(&mut || state.pop()) || !state.is_empty() {
+            state.outlet = None;
+            drop(state);
+            self.wake.notify_one();
         }
-        if let Items::Whole(items) = &mut state.items
-            && items.is_empty()
-            && items.capacity() > KEPT_CAPACITY
-        {
-            *items = VecDeque::new();
-        }
-        Ok(item)
     }
 
     /// When what waits may be taken, if it may not be yet.
@@ -160,5 +196,31 @@ impl Queue {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn pop(&mut self) -> Option<Arc<Publication>> {
+        let item = match &mut self.items {
+            Items::Whole(items) => items.pop_front(),
+            Items::Thinned(kept) => kept.pop(Instant::now()),
+        };
+        if let Some(item) = &item {
+            self.weight -= item.weight();
+        }
+        if let Items::Whole(items) = &mut self.items
+            && items.is_empty()
+            && items.capacity() > KEPT_CAPACITY
+        {
+            *items = VecDeque::new();
+        }
+        item
+    }
+
+    fn is_empty(&self) -> bool {
+        match &self.items {
+            Items::Whole(items) => items.is_empty(),
+            Items::Thinned(kept) => kept.len() == 0,
+        }
     }
 }

@@ -7,12 +7,13 @@ use axum::body::Body;
 use axum::extract::Request;
 use axum::response::Response;
 use bytes::Bytes;
+use http::Version;
 use http::header::{CONNECTION, HeaderMap, SEC_WEBSOCKET_VERSION, UPGRADE};
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use openline::{
-    Broadcast, CloseCode, Message, OriginPolicy, Rejection, ServerOptions, Stream, Traffic,
-    WebSocket,
+    Broadcast, CloseCode, Message, OriginPolicy, Receiver, Rejection, Sender, ServerOptions,
+    Stream, Traffic, WebSocket,
 };
 use serde::Deserialize;
 
@@ -22,7 +23,7 @@ use crate::broker::{Missed, Since, Subscription};
 use crate::channel::Filter;
 use crate::drain::Turn;
 use crate::http::{App, Kind, Problem};
-use crate::hub::{Lagged, Live};
+use crate::hub::{Lagged, Live, Outlet};
 use crate::limits;
 use crate::line::Line;
 use crate::meter::Meter;
@@ -78,10 +79,18 @@ pub(crate) async fn open(
         .max_message(app.now().config.max_message)
         .max_outbox(2 * BATCH)
         .write_timeout(app.now().config.write_timeout);
-    let upgrade = upgrade.config(config).regain(regain);
+    let mut upgrade = upgrade.config(config);
+    // Over HTTP/2 it is one stream of a connection, which is busy for as long as the stream is.
+    let is_alone = request.version() < Version::HTTP_2;
+    if is_alone {
+        upgrade = upgrade.regain(regain);
+    }
+    let busy = line.as_ref().filter(|_| !is_alone).map(Line::hold);
     let (tasks, cut) = (app.tasks.clone(), app.cut.clone());
     let right = Right { filter, grant };
-    let served = async move {
+    // In one box, of which a future that waits for two things would hold several copies.
+    let served = Box::pin(async move {
+        let _busy = busy;
         match upgrade.await {
             Ok(socket) => {
                 Session::new(&app, socket, spoken, right, subscription, line)
@@ -90,7 +99,7 @@ pub(crate) async fn open(
             }
             Err(error) => tracing::debug!(%error, "the upgrade failed"),
         }
-    };
+    });
     tasks.spawn(cut.run_until_cancelled_owned(served));
     Ok(response.map(|()| Body::empty()))
 }
@@ -140,22 +149,62 @@ enum Spoken {
     Envelopes { tokens: bool },
 }
 
+impl Spoken {
+    /// The form in which a publication goes.
+    fn form(self, publication: &Publication) -> &Broadcast {
+        match self {
+            Self::Bodies => publication.frame(),
+            Self::Envelopes { .. } => publication.envelope_frame(),
+        }
+    }
+}
+
 /// One listener's WebSocket.
 struct Session {
-    socket: WebSocket,
-    spoken: Spoken,
+    sender: Sender,
+    receiver: Receiver,
+    outlet: Arc<Socket>,
     right: Right,
     turn: Turn,
     first: Option<Broadcast>,
     missed: Missed,
     live: Live,
-    listening: Listening,
     /// How often the client spoke of late.
     said: limits::Meter,
     /// The connection's place is kept, and its bytes are counted on.
     _line: Option<Arc<Line>>,
     meter: Option<Arc<Meter>>,
     counted: Traffic,
+}
+
+/// Where a session's publications go.
+#[derive(Debug)]
+struct Socket {
+    sender: Sender,
+    spoken: Spoken,
+    listening: Listening,
+}
+
+impl Outlet for Socket {
+    fn deliver(&self, next: &mut dyn FnMut() -> Option<Arc<Publication>>) -> bool {
+        let (mut queued, mut count, mut newest) = (0, 0, None);
+        let messages = std::iter::from_fn(|| {
+            if queued >= BATCH {
+                return None;
+            }
+            let publication = next()?;
+            let form = self.spoken.form(&publication).clone();
+            queued += form.as_bytes().len();
+            count += 1;
+            newest = Some(publication.time());
+            Some(form)
+        });
+        let left = self.sender.send_now(messages);
+        if let Some(newest) = newest {
+            self.listening.delivered(count, newest);
+        }
+        left.unwrap_or(false)
+    }
 }
 
 /// Why a session ends.
@@ -195,15 +244,20 @@ impl Session {
         let listening = app.metrics.listener(Transport::Websocket);
         let meter = line.as_ref().and_then(|line| line.take_meter());
         tracing::debug!(?spoken, "a WebSocket is open");
+        let (sender, receiver) = socket.split();
         Self {
-            socket,
-            spoken,
+            sender: sender.clone(),
+            receiver,
+            outlet: Arc::new(Socket {
+                sender,
+                spoken,
+                listening,
+            }),
             right,
             turn: Turn::any(),
             first,
             missed: subscription.missed,
             live: subscription.live,
-            listening,
             said: limits::Meter::default(),
             _line: line,
             meter,
@@ -232,14 +286,18 @@ impl Session {
             }
             End::Drain => (CloseCode::RESTART, "the server is going down; come back"),
         };
-        if let Err(error) = self.socket.close(code, reason).await {
+        if let Err(error) = self.sender.close(code, reason).await {
             tracing::debug!(%error, "the close failed");
         }
+        // To the end of the close, which has its deadline; what the client still says is of no interest.
+        while self.receiver.next().await.is_some() {}
         self.count();
     }
 
-    /// Takes what waits, hands it to the system in one flush, and waits for more.
+    /// Takes what waits, hands it to the system in one flush, and waits for more. Once nothing is left, what is published
+    /// goes to the socket without this task, until that can't take it all.
     async fn serve(&mut self, app: &App) -> End {
+        let outlet: Arc<dyn Outlet> = self.outlet.clone();
         loop {
             if self.missed.load().await.is_err() {
                 return End::Lagged;
@@ -252,7 +310,7 @@ impl Session {
                 biased;
                 () = app.drain.turn(self.turn) => return End::Drain,
                 () = self.right.grant.expired() => return End::Expired,
-                flushed = self.socket.flush() => {
+                flushed = self.sender.flush() => {
                     if flushed.is_err() {
                         return End::Peer;
                     }
@@ -260,33 +318,41 @@ impl Session {
                 Lagged = self.live.lagged() => return End::Lagged,
             }
             self.count();
-            tokio::select! {
-                biased;
-                () = app.drain.turn(self.turn) => return End::Drain,
-                () = self.right.grant.expired() => return End::Expired,
-                message = self.socket.next() => match message {
-                    Some(Ok(message)) => {
-                        if let Err(reason) = self.heard(app, &message).await {
-                            return End::Spoke(reason);
+            // Who counts its bytes takes them itself.
+            let is_attached = !more && self.meter.is_none() && self.live.attach(&outlet);
+            loop {
+                tokio::select! {
+                    biased;
+                    () = app.drain.turn(self.turn) => return End::Drain,
+                    () = self.right.grant.expired() => return End::Expired,
+                    message = self.receiver.next() => match message {
+                        Some(Ok(message)) => {
+                            // It is rare, and has much to hold while it lasts.
+                            if let Err(reason) = Box::pin(self.heard(app, &message)).await {
+                                return End::Spoke(reason);
+                            }
                         }
-                    }
-                    Some(Err(error)) => {
-                        tracing::debug!(%error, "a WebSocket failed");
-                        return End::Peer;
-                    }
-                    None => return End::Peer,
-                },
-                next = self.live.next(), if !more => match next {
-                    Ok(publication) => {
-                        if let Err(end) = self.feed(&publication) {
-                            return end;
+                        Some(Err(error)) => {
+                            tracing::debug!(%error, "a WebSocket failed");
+                            return End::Peer;
                         }
-                        self.listening.delivered(1, publication.time());
-                    }
-                    Err(Lagged) => return End::Lagged,
-                },
-                // The client was listened to; on with what waits.
-                () = std::future::ready(()), if more => {}
+                        None => return End::Peer,
+                    },
+                    next = self.live.next_or_returned(is_attached), if !more => match next {
+                        Ok(Some(publication)) => {
+                            if let Err(end) = self.feed(&publication) {
+                                return end;
+                            }
+                            self.outlet.listening.delivered(1, publication.time());
+                            break;
+                        }
+                        // What is published is this task's again.
+                        Ok(None) => break,
+                        Err(Lagged) => return End::Lagged,
+                    },
+                    // The client was listened to; on with what waits.
+                    () = std::future::ready(()), if more => break,
+                }
             }
         }
     }
@@ -294,7 +360,7 @@ impl Session {
     /// Queues what there is, as much as goes out in one flush; tells whether there may be more.
     fn fill(&mut self) -> Result<bool, End> {
         if let Some(first) = self.first.take() {
-            self.socket.feed(&first).map_err(|_| End::Peer)?;
+            self.sender.feed(&first).map_err(|_| End::Peer)?;
         }
         let (mut queued, mut count, mut newest) = (0, 0, None);
         let more = loop {
@@ -316,25 +382,22 @@ impl Session {
             newest = Some(publication.time());
         };
         if let Some(newest) = newest {
-            self.listening.delivered(count, newest);
+            self.outlet.listening.delivered(count, newest);
         }
         Ok(more)
     }
 
     /// Queues one publication; its bytes on the wire.
     fn feed(&mut self, publication: &Publication) -> Result<usize, End> {
-        let frame = match self.spoken {
-            Spoken::Bodies => publication.frame(),
-            Spoken::Envelopes { .. } => publication.envelope_frame(),
-        };
-        self.socket.feed(frame).map_err(|_| End::Peer)?;
+        let frame = self.outlet.spoken.form(publication);
+        self.sender.feed(frame).map_err(|_| End::Peer)?;
         Ok(frame.as_bytes().len())
     }
 
     /// What a client may say: a token, to renew its right to listen, where the subprotocol has
     /// been agreed on.
     async fn heard(&mut self, app: &App, message: &Message) -> Result<(), &'static str> {
-        if self.spoken != (Spoken::Envelopes { tokens: true }) {
+        if self.outlet.spoken != (Spoken::Envelopes { tokens: true }) {
             return Err("only the server speaks here; publish by POST");
         }
         let said = message
@@ -355,7 +418,7 @@ impl Session {
     /// Counts to the meter what went over the wire since the last time.
     fn count(&mut self) {
         if let Some(meter) = &self.meter {
-            let now = self.socket.traffic();
+            let now = self.receiver.traffic();
             meter.add_up(now.received - self.counted.received);
             meter.add_down(now.sent - self.counted.sent);
             self.counted = now;

@@ -295,6 +295,68 @@ async fn over_tls_http2_is_spoken_on_the_same_port() {
 }
 
 #[tokio::test]
+async fn many_websockets_share_a_connection_of_http2() {
+    let pair = Pair::write("http2-websocket");
+    let mut server = Harness::with(|config| {
+        pair.set(config);
+        config.idle_timeout = std::time::Duration::from_millis(300);
+        config.heartbeat = std::time::Duration::from_millis(100);
+    })
+    .await;
+    let url = format!("wss://localhost:{}/channels/", server.address.port());
+    let client = |name: &str| {
+        Client::new(&format!("{url}{name}"))
+            .unwrap()
+            .tls(pair.client(&[]))
+    };
+    let connection = soon(client("a").connect_http2()).await.unwrap();
+    let mut sockets = Vec::new();
+    for name in ["a", "b", "*"] {
+        let open = connection.open(client(name).subprotocol("openline.v1"));
+        let (mut socket, response) = soon(open).await.unwrap();
+        assert_eq!(response.version(), http::Version::HTTP_2);
+        assert_eq!(socket.subprotocol(), Some("openline.v1"));
+        soon(socket.next()).await.unwrap().unwrap();
+        sockets.push(socket);
+    }
+    // Heartbeats of the connection come and go for longer than an idle one may stay.
+    let mut events = server_events(&pair, server.address).await;
+    for _ in 0..80 {
+        soon(events.read_u8()).await.unwrap();
+    }
+    server.publish("a", "1").await;
+    server.publish("b", "2").await;
+    for (index, expected) in [(0, "1"), (1, "2"), (2, "1"), (2, "2")] {
+        let said = soon(sockets[index].next()).await.unwrap().unwrap();
+        let envelope: serde_json::Value = serde_json::from_str(said.as_text().unwrap()).unwrap();
+        assert_eq!(envelope["data"], expected);
+    }
+    server.shut_down();
+    for mut socket in sockets {
+        assert!(soon(socket.next()).await.is_none());
+        let close = socket.closed().unwrap().received.unwrap();
+        assert_eq!(close.code, openline::CloseCode::RESTART);
+    }
+    drop((connection, events));
+    assert_eq!(server.ended().await.cut, 0);
+}
+
+/// An event stream whose first event was read, so that what follows are heartbeats.
+async fn server_events(pair: &Pair, address: SocketAddr) -> TlsStream<TcpStream> {
+    let mut stream = pair.connect(address).await.unwrap();
+    let accept = [("Accept", "text/event-stream")];
+    stream
+        .write_all(&request("GET", "/channels/heartbeats", &accept, b""))
+        .await
+        .unwrap();
+    let mut bytes = Vec::new();
+    while !bytes.ends_with(b"}\n\n\r\n") {
+        bytes.push(soon(stream.read_u8()).await.unwrap());
+    }
+    stream
+}
+
+#[tokio::test]
 async fn what_is_not_tls_gets_nothing_on_a_tls_port_and_silence_has_an_end() {
     let pair = Pair::write("deadline");
     let server = Harness::with(|config| {
