@@ -17,6 +17,7 @@ source ci/tools.sh
 
 format() {
     cargo fmt --all --check
+    cargo fmt --manifest-path bench/Cargo.toml --all --check
 }
 
 lint() {

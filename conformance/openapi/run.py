@@ -16,13 +16,13 @@ HERE = pathlib.Path(__file__).resolve().parent
 
 
 def main(server, schemathesis):
-    # What the server may keep on disk goes with the directory.
+    # What schemathesis keeps on disk goes with the directory.
     with tempfile.TemporaryDirectory() as scratch:
         return check(pathlib.Path(server).resolve(), pathlib.Path(schemathesis).absolute(), scratch)
 
 
 def check(server, schemathesis, scratch):
-    command = [server, "serve", "--listen", "127.0.0.1:0"]
+    command = [server, "serve", "--memory", "--listen", "127.0.0.1:0"]
     process = subprocess.Popen(command, cwd=scratch, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
     try:
         line = process.stdout.readline()

@@ -57,7 +57,8 @@ pub const PUSH: Program = Program::Push {
 };
 
 /// What the push server allows here: as much as the bench can ask for.
-const PUSH_LIMITS: [&str; 10] = [
+const PUSH_LIMITS: [&str; 11] = [
+    "--memory",
     "--limits-connections=1000000",
     "--limits-connections-per-address=1000000",
     "--limits-accept-rate=1000000",

@@ -26,13 +26,17 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         .acceptor(Acceptor::default().config(Config::default().max_message(64 << 20)))
         .max_connections(100_000)
         .tls(TlsAcceptor::from(Arc::new(tls)))
-        .run(listener, std::future::pending(), async |mut ws: WebSocket, _| {
-            let (sender, receiver) = ws.halves();
-            while let Some(message) = receiver.next_lent().await {
-                sender.send(message?).await?;
-            }
-            Ok::<_, Error>(())
-        })
+        .run(
+            listener,
+            std::future::pending(),
+            async |mut ws: WebSocket, _| {
+                let (sender, receiver) = ws.halves();
+                while let Some(message) = receiver.next_lent().await {
+                    sender.send(message?).await?;
+                }
+                Ok::<_, Error>(())
+            },
+        )
         .await;
     Ok(())
 }

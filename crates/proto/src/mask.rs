@@ -3,28 +3,34 @@
 /// XORs `data` with `key`, beginning at the key's byte `phase % 4`.
 ///
 /// Masking is its own inverse. `phase` is how many bytes of the frame's payload came before `data`, so that a payload
-/// may be masked piece by piece. The loop works on blocks that the compiler turns into wide vector instructions; what is
-/// left is done in ever smaller ones, since most messages are short.
+/// may be masked piece by piece. The loop works on 32-byte blocks, which the compiler turns into wide vector
+/// instructions; what is left is done in smaller ones, since most messages are short.
 #[inline]
 pub fn mask(data: &mut [u8], key: [u8; 4], phase: usize) {
-    // The key's first byte is the one for `phase`, whatever the order of bytes in this machine's words.
-    let key = u32::from_le_bytes(key).rotate_right(8 * (phase % 4) as u32);
-    let wide = u128::from(key) * 0x0000_0001_0000_0001_0000_0001_0000_0001;
-    let (blocks, rest) = data.as_chunks_mut::<64>();
-    for block in blocks {
-        for part in block.as_chunks_mut::<16>().0 {
-            *part = (u128::from_le_bytes(*part) ^ wide).to_le_bytes();
-        }
+    let mut key = key;
+    key.rotate_left(phase % 4);
+    let mut wide = [0; 32];
+    for piece in wide.as_chunks_mut::<4>().0 {
+        *piece = key;
     }
-    let (parts, rest) = rest.as_chunks_mut::<16>();
-    for part in parts {
-        *part = (u128::from_le_bytes(*part) ^ wide).to_le_bytes();
+    let (blocks, rest) = data.as_chunks_mut::<32>();
+    for block in blocks {
+        xor(block, &wide);
+    }
+    let (halves, rest) = rest.as_chunks_mut::<16>();
+    for half in halves {
+        xor(half, &wide);
     }
     let (words, rest) = rest.as_chunks_mut::<4>();
     for word in words {
-        *word = (u32::from_le_bytes(*word) ^ key).to_le_bytes();
+        xor(word, &wide);
     }
-    for (byte, key) in rest.iter_mut().zip(key.to_le_bytes()) {
+    xor(rest, &wide);
+}
+
+#[inline]
+fn xor(data: &mut [u8], key: &[u8; 32]) {
+    for (byte, key) in data.iter_mut().zip(key) {
         *byte ^= key;
     }
 }
