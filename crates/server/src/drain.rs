@@ -26,7 +26,7 @@ struct Pace {
 
 /// When one's turn is, from 0 (at once) to 1 (last).
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Turn(f64);
+pub(crate) struct Turn(f32);
 
 impl Turn {
     /// A turn by chance.
@@ -75,7 +75,7 @@ impl Drain {
 
     fn at(&self, turn: Turn) -> Option<Instant> {
         let pace = self.pace.get()?;
-        Some(pace.begun + pace.over.mul_f64(turn.0))
+        Some(pace.begun + pace.over.mul_f32(turn.0))
     }
 }
 

@@ -62,11 +62,6 @@ impl Line {
         self.tally().meter = Some(meter);
     }
 
-    /// The meter that is counted to, for one who takes the counting over.
-    pub(crate) fn take_meter(&self) -> Option<Arc<Meter>> {
-        self.tally().meter.take()
-    }
-
     /// Bytes that came.
     pub(crate) fn received(&self, bytes: usize) {
         self.tally().unclaimed += bytes as u64;
@@ -90,6 +85,13 @@ impl Line {
 /// One request that is being answered.
 #[derive(Debug)]
 pub(crate) struct Answering(Arc<Line>);
+
+impl Answering {
+    /// The meter that is counted to, for one who takes the counting over.
+    pub(crate) fn take_meter(&self) -> Option<Arc<Meter>> {
+        self.0.tally().meter.take()
+    }
+}
 
 impl Drop for Answering {
     fn drop(&mut self) {

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use jiff::Timestamp;
@@ -54,6 +55,8 @@ pub(crate) struct Metrics {
     registry: Registry,
     listeners: Family<By, Gauge>,
     deliveries: Family<By, Counter>,
+    /// What listeners are counted by, looked up once for each transport.
+    ways: [OnceLock<Arc<Way>>; 4],
     lagged: AtomicU64,
     answers: Family<Status, Counter>,
     published: Histogram,
@@ -74,6 +77,7 @@ impl Default for Metrics {
             registry: Registry::with_prefix("openline"),
             listeners: Family::default(),
             deliveries: Family::default(),
+            ways: Default::default(),
             lagged: AtomicU64::new(0),
             answers: Family::default(),
             published: times(),
@@ -98,7 +102,7 @@ impl Default for Metrics {
         );
         registry.register(
             "delivery_lag_seconds",
-            "Age of the newest publication each time that some were handed to a listener's connection",
+            "Age of the newest publication each time that some were handed to listeners' connections",
             metrics.lag.clone(),
         );
         metrics
@@ -108,14 +112,25 @@ impl Default for Metrics {
 impl Metrics {
     /// One listens, until what is returned is dropped.
     pub(crate) fn listener(&self, transport: Transport) -> Listening {
-        let by = By { transport };
-        let listeners = self.listeners.get_or_create_owned(&by);
-        listeners.inc();
-        Listening {
-            listeners,
-            deliveries: self.deliveries.get_or_create_owned(&by),
-            lag: self.lag.clone(),
-        }
+        let way = self.way(transport);
+        way.listeners.inc();
+        Listening(Arc::clone(way))
+    }
+
+    /// So many were handed to listeners' connections, the newest of them published then.
+    pub(crate) fn delivered(&self, transport: Transport, count: u64, newest: Timestamp) {
+        self.way(transport).delivered(count, newest);
+    }
+
+    fn way(&self, transport: Transport) -> &Arc<Way> {
+        self.ways[transport as usize].get_or_init(|| {
+            let by = By { transport };
+            Arc::new(Way {
+                listeners: self.listeners.get_or_create_owned(&by),
+                deliveries: self.deliveries.get_or_create_owned(&by),
+                lag: self.lag.clone(),
+            })
+        })
     }
 
     /// A listener was let go with all that waited for it.
@@ -147,7 +162,11 @@ impl Metrics {
 
 /// One that listens.
 #[derive(Debug)]
-pub(crate) struct Listening {
+pub(crate) struct Listening(Arc<Way>);
+
+/// What those are counted by who listen in one way.
+#[derive(Debug)]
+struct Way {
     listeners: Gauge,
     deliveries: Counter,
     lag: Histogram,
@@ -156,6 +175,12 @@ pub(crate) struct Listening {
 impl Listening {
     /// So many were handed to its connection, the newest of them published then.
     pub(crate) fn delivered(&self, count: u64, newest: Timestamp) {
+        self.0.delivered(count, newest);
+    }
+}
+
+impl Way {
+    fn delivered(&self, count: u64, newest: Timestamp) {
         self.deliveries.inc_by(count);
         let now = SystemTime::now()
             .duration_since(UNIX_EPOCH)
@@ -168,7 +193,7 @@ impl Listening {
 
 impl Drop for Listening {
     fn drop(&mut self) {
-        self.listeners.dec();
+        self.0.listeners.dec();
     }
 }
 

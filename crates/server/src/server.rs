@@ -21,8 +21,10 @@ use crate::connection::Connections;
 use crate::http::{App, BadEntry, Current, Guard};
 use crate::hub::Hub;
 use crate::limits::{self, Origin, Refusal};
+use crate::metrics::Transport;
 use crate::publisher::Publisher;
 use crate::tls::{self, TlsError};
+use crate::transport::ws;
 
 /// Connections past the bound that are told so at the same time; any more are just closed.
 const MAX_REFUSALS: usize = 64;
@@ -135,8 +137,11 @@ impl Server {
             app,
             asked: _,
         } = self;
-        let _cut_when_dropped = app.cut.clone().drop_guard();
-        let _fanning = app.hub.fan_out();
+        let _cut_when_dropped = Cut(Arc::clone(&app));
+        let counted = Arc::clone(&app.metrics);
+        let _fanning = app.hub.fan_out(move |count, newest| {
+            counted.delivered(Transport::Websocket, count, newest);
+        });
         let connections = Connections::new(Arc::clone(&app));
         tracing::info!(%address, "listening");
         if let Some(listener) = metrics {
@@ -152,19 +157,28 @@ impl Server {
 
         tracing::info!(connections = app.tasks.len(), "draining");
         let time = app.now().config.drain_timeout;
-        app.drain.begin(app.tasks.len(), time);
+        app.begin_drain(time);
         app.tasks.close();
         let cut = match timeout(time, app.tasks.wait()).await {
             Ok(()) => 0,
             Err(_) => app.tasks.len(),
         };
-        app.cut.cancel();
+        app.cut();
         app.tasks.wait().await;
         if let Err(error) = app.broker.close().await {
             tracing::error!(%error, "the log was not closed as it should be");
         }
         tracing::info!(cut, "stopped");
         Drained { cut }
+    }
+}
+
+/// Ends all connections when it is dropped.
+struct Cut(Arc<App>);
+
+impl Drop for Cut {
+    fn drop(&mut self) {
+        self.0.cut();
     }
 }
 
@@ -238,6 +252,7 @@ fn current(
         guard: Guard::new(address.ip(), &config.allow_hosts, &config.allow_origins)?,
         auth: Auth::new(&config, before.map(|before| &before.auth))?,
         tls: tls::server(&config.tls)?,
+        websocket: ws::config(&config),
         config,
     })
 }

@@ -79,6 +79,8 @@ pub(crate) struct Current {
     pub(crate) guard: Guard,
     pub(crate) auth: Auth,
     pub(crate) tls: Option<Arc<rustls::ServerConfig>>,
+    /// What WebSockets go by, shared by all that open.
+    pub(crate) websocket: Arc<openline::Config>,
 }
 
 impl App {
@@ -105,6 +107,18 @@ impl App {
             tasks: TaskTracker::new(),
             current: RwLock::new(Arc::new(current)),
         }
+    }
+
+    /// Everybody is to come back, each in its turn within so much time.
+    pub(crate) fn begin_drain(&self, time: Duration) {
+        self.drain.begin(self.tasks.len(), time);
+        self.hub.wake_all();
+    }
+
+    /// Nobody is waited for any more: every connection ends where it is.
+    pub(crate) fn cut(&self) {
+        self.cut.cancel();
+        self.hub.wake_all();
     }
 
     /// What is in force now. Whoever needs two things of it that fit together asks once.

@@ -1,40 +1,79 @@
 //! The way around the subscribers' tasks: who waits for nothing but what is published need not be woken for it. A few tasks
 //! write to all such connections, each once for all that came in a turn.
 
-use std::fmt;
+use std::collections::VecDeque;
 use std::mem;
+use std::ops::Range;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use jiff::Timestamp;
 use tokio::sync::Notify;
-use tokio::task::JoinSet;
+use tokio::task::{JoinSet, yield_now};
 
+use super::Hub;
+use super::outlet::Outlet;
 use super::queue::Queue;
+use super::slots::Slots;
+use crate::channel::Filter;
 use crate::publication::Publication;
 
-/// Where publications go at once, as a connection's socket.
-pub(crate) trait Outlet: fmt::Debug + Send + Sync {
-    /// Takes what `next` gives, as much as goes out now, and waits for nothing. False if the outlet should be let go: it
-    /// is over, or has not got rid of everything.
-    fn deliver(&self, next: &mut dyn FnMut() -> Option<Arc<Publication>>) -> bool;
-}
-
-/// Subscribers that have something for their outlets, on a list for each task that sees to them.
+/// Parts of groups that have something for their outlets, on a list for each task that sees to them.
 #[derive(Debug)]
 pub(super) struct Fan {
     lists: Box<[List]>,
+    /// The list of the next group's first part.
+    next: AtomicUsize,
 }
 
 #[derive(Debug, Default)]
 struct List {
-    due: Mutex<Vec<Arc<Queue>>>,
+    due: Mutex<Vec<Arc<Shard>>>,
     /// Keeps one permit, so no wake-up is lost between a look and a wait.
     wake: Notify,
 }
 
-/// The lists, taken by one who publishes.
-pub(super) struct FanGuard<'a> {
-    fan: &'a Fan,
-    taken: Vec<MutexGuard<'a, Vec<Arc<Queue>>>>,
+/// Subscribers of one filter that one task writes to. What waits, waits once for all of them; each has its place in it.
+#[derive(Debug)]
+pub(super) struct Shard {
+    filter: Arc<Filter>,
+    /// The list of the task.
+    list: usize,
+    /// Never taken before the seats, nor by one who writes.
+    log: Mutex<Log>,
+    /// Taken while some are written to.
+    seats: Mutex<Slots<Seat>>,
+}
+
+#[derive(Debug, Default)]
+struct Log {
+    items: VecDeque<Arc<Publication>>,
+    /// The position of the first item.
+    first: u64,
+    /// What the items weigh that nobody has begun to write.
+    weight: usize,
+    /// It is on a list.
+    is_due: bool,
+}
+
+/// One that is written to.
+#[derive(Debug)]
+pub(super) struct Seat {
+    /// The position of what it is to get next.
+    pub(super) next: u64,
+    pub(super) queue: Arc<Queue>,
+    pub(super) outlet: Outlet,
+}
+
+/// What became of a publication.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Entered {
+    /// It waits along with others.
+    Waits,
+    /// It waits, and somebody must see to it.
+    Due,
+    /// It does not: more would wait than may.
+    TooMuch,
 }
 
 /// The tasks that write; they end when it is dropped.
@@ -43,8 +82,9 @@ pub(crate) struct Fanning {
     _tasks: JoinSet<()>,
 }
 
-/// Connections that a task writes to before others have their turn.
-const TURN: usize = 64;
+/// Connections that a task writes to before others have their turn, and before it lets go of the seats.
+const TURN: u32 = 64;
+const AT_ONCE: u32 = 16;
 
 impl Fan {
     /// With as many lists as this process has processors.
@@ -52,65 +92,196 @@ impl Fan {
         let count = std::thread::available_parallelism().map_or(1, usize::from);
         Self {
             lists: (0..count).map(|_| List::default()).collect(),
+            next: AtomicUsize::new(0),
         }
     }
 
-    /// Begins to write, in tasks of the runtime that this is called in.
-    pub(super) fn run(self: &Arc<Self>) -> Fanning {
+    /// How many tasks there are.
+    pub(super) fn lists(&self) -> usize {
+        self.lists.len()
+    }
+
+    /// A part of a group, for another task than the part before.
+    pub(super) fn shard(&self, filter: &Arc<Filter>, before: Option<&Shard>) -> Arc<Shard> {
+        let list = match before {
+            None => self.next.fetch_add(1, Ordering::Relaxed),
+            Some(before) => before.list + 1,
+        };
+        Arc::new(Shard {
+            filter: Arc::clone(filter),
+            list: list % self.lists.len(),
+            log: Mutex::default(),
+            seats: Mutex::default(),
+        })
+    }
+
+    /// It has something for its outlets.
+    pub(super) fn add(&self, shard: &Arc<Shard>) {
+        let list = &self.lists[shard.list];
+        list.lock().push(Arc::clone(shard));
+        list.wake.notify_one();
+    }
+}
+
+impl Hub {
+    /// Writes to subscribers' outlets, in tasks of the runtime that this is called in, as long as what is returned is kept.
+    /// `delivered` is told how many publications were handed to connections, and when the newest of them was published.
+    pub(crate) fn fan_out(
+        &self,
+        delivered: impl Fn(u64, Timestamp) + Clone + Send + Sync + 'static,
+    ) -> Fanning {
         let mut tasks = JoinSet::new();
-        for number in 0..self.lists.len() {
-            let fan = Arc::clone(self);
-            tasks.spawn(async move { fan.lists[number].see_to().await });
+        for number in 0..self.inner.fan.lists() {
+            let (hub, delivered) = (self.clone(), delivered.clone());
+            tasks.spawn(async move { see_to(&hub, number, &delivered).await });
         }
         Fanning { _tasks: tasks }
     }
+}
 
-    pub(super) fn lock(&self) -> FanGuard<'_> {
-        FanGuard {
-            fan: self,
-            taken: self.lists.iter().map(List::lock).collect(),
+/// Writes what waits for those on one list, for ever.
+async fn see_to(hub: &Hub, number: usize, delivered: &(impl Fn(u64, Timestamp) + Sync)) {
+    let list = &hub.inner.fan.lists[number];
+    let mut due = Vec::new();
+    loop {
+        mem::swap(&mut *list.lock(), &mut due);
+        if due.is_empty() {
+            list.wake.notified().await;
+        }
+        for shard in due.drain(..) {
+            write(hub, &shard, delivered).await;
         }
     }
 }
 
-impl FanGuard<'_> {
-    /// The subscriber of that number has something for its outlet.
-    pub(super) fn add(&mut self, id: u64, queue: &Arc<Queue>) {
-        let list = (id % self.taken.len() as u64) as usize;
-        self.taken[list].push(Arc::clone(queue));
+/// Writes to each of a shard what waits for it. One whose connection does not take it all has to see to the rest itself.
+async fn write(hub: &Hub, shard: &Arc<Shard>, delivered: &(impl Fn(u64, Timestamp) + Sync)) {
+    let (first, items) = shard.begin();
+    let Some(newest) = items.last().map(|newest| newest.time()) else {
+        return;
+    };
+    let (mut from, mut count, mut stuck) = (0, 0, Vec::new());
+    while let Some(handed) = shard.write(from..from + AT_ONCE, first, &items, &mut stuck) {
+        count += handed;
+        if !stuck.is_empty() {
+            hub.unseat(shard, &mut stuck);
+        }
+        from += AT_ONCE;
+        if from % TURN == 0 {
+            delivered(mem::take(&mut count), newest);
+            yield_now().await;
+        }
+    }
+    if count > 0 {
+        delivered(count, newest);
+    }
+    shard.written(first + items.len() as u64);
+}
+
+impl Shard {
+    pub(super) fn filter(&self) -> &Filter {
+        &self.filter
     }
 
-    /// Lets go of the lists, and has those seen to that are not empty.
-    pub(super) fn release(self) {
-        for (due, list) in self.taken.into_iter().zip(&self.fan.lists) {
-            let is_due = !due.is_empty();
-            drop(due);
-            if is_due {
-                list.wake.notify_one();
+    pub(super) fn seats(&self) -> MutexGuard<'_, Slots<Seat>> {
+        self.seats.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The position of what will be published next.
+    pub(super) fn end(&self) -> u64 {
+        let log = self.log();
+        log.first + log.items.len() as u64
+    }
+
+    /// Adds what was published; one always fits, however large.
+    pub(super) fn push(&self, publication: &Arc<Publication>, bound: usize) -> Entered {
+        let mut log = self.log();
+        let weight = log.weight + publication.weight();
+        if weight > bound && log.weight > 0 {
+            return Entered::TooMuch;
+        }
+        log.weight = weight;
+        log.items.push_back(Arc::clone(publication));
+        match mem::replace(&mut log.is_due, true) {
+            false => Entered::Due,
+            true => Entered::Waits,
+        }
+    }
+
+    /// Calls `found` for what waits from a position on.
+    pub(super) fn each_since(&self, next: u64, found: impl FnMut(&Arc<Publication>)) {
+        let log = self.log();
+        let skipped = next.saturating_sub(log.first) as usize;
+        log.items.iter().skip(skipped).for_each(found);
+    }
+
+    /// Drops what waits.
+    pub(super) fn clear(&self) {
+        let mut log = self.log();
+        log.first += log.items.len() as u64;
+        log.items = VecDeque::new();
+        log.weight = 0;
+    }
+
+    /// What is to be written now, and the position of the first of it. It stays until it is [written](Self::written), so
+    /// that who does not get all of it finds the rest.
+    fn begin(&self) -> (u64, Vec<Arc<Publication>>) {
+        let mut log = self.log();
+        log.is_due = false;
+        log.weight = 0;
+        (log.first, log.items.iter().map(Arc::clone).collect())
+    }
+
+    /// Writes to some of them, and tells who has not got it all; how many publications were handed over, or `None` behind
+    /// the last of the seats.
+    fn write(
+        &self,
+        some: Range<u32>,
+        first: u64,
+        items: &[Arc<Publication>],
+        stuck: &mut Vec<(u32, Arc<Queue>)>,
+    ) -> Option<u64> {
+        let mut seats = self.seats();
+        if some.start >= seats.end() {
+            return None;
+        }
+        let mut count = 0;
+        for (number, seat) in seats.range(some) {
+            let place = seat.next.checked_sub(first);
+            let waiting = place.and_then(|place| items.get(place as usize..));
+            // One that came later has nothing to get.
+            let Some(waiting) = waiting.filter(|waiting| !waiting.is_empty()) else {
+                continue;
+            };
+            let (taken, left) = seat.outlet.deliver(waiting);
+            seat.next += taken as u64;
+            count += taken as u64;
+            if !left || taken < waiting.len() {
+                stuck.push((number, Arc::clone(&seat.queue)));
             }
         }
+        Some(count)
+    }
+
+    /// All have got what is in front of that position.
+    fn written(&self, end: u64) {
+        let mut log = self.log();
+        let count = end.saturating_sub(log.first) as usize;
+        let count = count.min(log.items.len());
+        log.items.drain(..count);
+        log.first += count as u64;
+        if log.items.is_empty() {
+            log.items = VecDeque::new();
+        }
+    }
+
+    fn log(&self) -> MutexGuard<'_, Log> {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl List {
-    async fn see_to(&self) {
-        let mut due = Vec::new();
-        loop {
-            mem::swap(&mut *self.lock(), &mut due);
-            if due.is_empty() {
-                self.wake.notified().await;
-                continue;
-            }
-            for (number, queue) in due.drain(..).enumerate() {
-                queue.deliver();
-                if number % TURN == TURN - 1 {
-                    tokio::task::yield_now().await;
-                }
-            }
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Vec<Arc<Queue>>> {
+    fn lock(&self) -> MutexGuard<'_, Vec<Arc<Shard>>> {
         self.due.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

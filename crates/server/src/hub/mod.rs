@@ -2,23 +2,28 @@
 //! subscriber whose filter matches, shared by all of them.
 
 mod fan;
+mod group;
 mod index;
 mod kept;
+mod outlet;
 mod queue;
+mod slots;
 
+use std::future::poll_fn;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
 
 use tokio::time::sleep_until;
 
-use self::fan::Fan;
-use self::index::{Id, Index};
-use self::queue::{Pushed, Queue};
+use self::fan::{Fan, Shard};
+use self::index::Index;
+use self::queue::{Popped, Pushed, Queue};
 use crate::channel::Filter;
 use crate::publication::Publication;
 
-pub(crate) use self::fan::{Fanning, Outlet};
 pub(crate) use self::kept::{Rhythm, Thinning};
+pub(crate) use self::outlet::{BATCH, Form, Outlet};
 pub use self::queue::Lagged;
 
 /// Hands publications to subscribers. Cheap to clone; every clone is the same hub.
@@ -26,17 +31,21 @@ pub use self::queue::Lagged;
 /// Publishing never waits for a subscriber: one whose queue is full is let go ([`Lagged`]).
 #[derive(Debug, Clone)]
 pub struct Hub {
-    index: Arc<Mutex<Registry>>,
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    registry: Mutex<Registry>,
     bound: usize,
     /// Publications that went for a newer one.
-    replaced: Arc<AtomicU64>,
-    fan: Arc<Fan>,
+    replaced: AtomicU64,
+    fan: Fan,
 }
 
 #[derive(Debug, Default)]
 struct Registry {
     index: Index,
-    next: Id,
     /// Who need not be sent everything; nobody, without it.
     thinning: Option<Arc<dyn Thinning>>,
 }
@@ -46,16 +55,13 @@ impl Hub {
     /// [`Publication::weight`]; a single publication always fits.
     pub fn new(bound: usize) -> Self {
         Self {
-            index: Arc::default(),
-            bound,
-            replaced: Arc::default(),
-            fan: Arc::new(Fan::new()),
+            inner: Arc::new(Inner {
+                registry: Mutex::default(),
+                bound,
+                replaced: AtomicU64::new(0),
+                fan: Fan::new(),
+            }),
         }
-    }
-
-    /// Writes to subscribers' outlets, as long as what is returned is kept.
-    pub(crate) fn fan_out(&self) -> Fanning {
-        self.fan.run()
     }
 
     /// Says who need not be sent everything: of those that subscribe from now on, and of the channels
@@ -66,17 +72,34 @@ impl Hub {
 
     /// How many publications went for a newer one before they were sent to somebody.
     pub(crate) fn replaced(&self) -> u64 {
-        self.replaced.load(Ordering::Relaxed)
+        self.inner.replaced.load(Ordering::Relaxed)
+    }
+
+    /// Has every subscriber look at what it waits for besides publications: something has changed for all.
+    pub(crate) fn wake_all(&self) {
+        self.lock().registry.index.all(|group| group.wake());
     }
 
     /// Takes the hub, so that a broker can fix an order between its log and the hub: it takes the
     /// hub while it still holds its log, then lets go of the log.
     pub fn lock(&self) -> HubGuard<'_> {
-        let registry = self.index.lock().unwrap_or_else(PoisonError::into_inner);
+        let registry = self.inner.registry.lock();
         HubGuard {
             hub: self,
-            registry,
+            registry: registry.unwrap_or_else(PoisonError::into_inner),
         }
+    }
+
+    /// These have to see themselves to what waits for them.
+    fn unseat(&self, shard: &Arc<Shard>, stuck: &mut Vec<(u32, Arc<Queue>)>) {
+        let mut guard = self.lock();
+        let (index, mut sink) = guard.parts();
+        index.change(shard.filter(), |group| {
+            for (number, queue) in stuck.drain(..) {
+                group.unseat(shard, number, &queue, &mut sink);
+            }
+        });
+        stuck.clear();
     }
 }
 
@@ -88,48 +111,82 @@ pub struct HubGuard<'a> {
     registry: MutexGuard<'a, Registry>,
 }
 
+/// How publications get to subscribers, and what became of them.
+struct Sink<'a> {
+    fan: &'a Fan,
+    bound: usize,
+    thinning: Option<&'a dyn Thinning>,
+    all_replaced: &'a AtomicU64,
+    lagged: usize,
+    replaced: u64,
+}
+
 impl HubGuard<'_> {
     /// Hands `publication` to every subscriber that asked for its channel.
     pub fn publish(&mut self, publication: &Arc<Publication>) {
-        let channel = publication.channel();
-        let thinning = self.registry.thinning.as_ref();
-        let is_thinned = thinning.is_some_and(|thinning| thinning.is_thinned(channel));
-        let (mut lagged, mut replaced) = (0_usize, 0);
-        let mut fan = self.hub.fan.lock();
-        self.registry.index.each(channel, |id, queue| {
-            match queue.push(publication, is_thinned) {
-                Pushed::Lagged => lagged += 1,
-                Pushed::Replaced => replaced += 1,
-                Pushed::Due => fan.add(id, queue),
-                Pushed::Kept | Pushed::Gone => {}
-            }
+        let (index, mut sink) = self.parts();
+        index.each(publication.channel(), |group| {
+            group.publish(publication, &mut sink);
         });
-        fan.release();
-        if replaced > 0 {
-            self.hub.replaced.fetch_add(replaced, Ordering::Relaxed);
-        }
-        if lagged > 0 {
-            tracing::debug!(channel = %publication.channel(), lagged, "let subscribers go that lag");
-        }
     }
 
     /// A subscriber to what is published from now on.
     pub fn subscribe(&mut self, filter: &Filter) -> Live {
-        let id = self.registry.next;
-        self.registry.next += 1;
-        let bound = self.hub.bound;
         let thinning = self.registry.thinning.as_ref();
-        let queue = match thinning.and_then(|thinning| thinning.of(filter)) {
-            Some(rhythm) => Queue::thinned(bound, rhythm),
-            None => Queue::new(bound),
-        };
-        let queue = Arc::new(queue);
-        self.registry.index.insert(filter, id, Arc::clone(&queue));
+        let rhythm = thinning.and_then(|thinning| thinning.of(filter));
+        let queue = Arc::new(Queue::new(rhythm));
+        let group = self.registry.index.group(filter);
+        group.insert(&queue);
         Live {
             hub: self.hub.clone(),
-            filter: filter.clone(),
-            id,
+            filter: Arc::clone(group.filter()),
             queue,
+        }
+    }
+
+    fn parts(&mut self) -> (&mut Index, Sink<'_>) {
+        let Registry { index, thinning } = &mut *self.registry;
+        let inner = &*self.hub.inner;
+        let sink = Sink {
+            fan: &inner.fan,
+            bound: inner.bound,
+            thinning: thinning.as_deref(),
+            all_replaced: &inner.replaced,
+            lagged: 0,
+            replaced: 0,
+        };
+        (index, sink)
+    }
+}
+
+impl Sink<'_> {
+    /// Whether the newest publication of its channel makes those before it needless.
+    fn is_thinned(&self, publication: &Publication) -> bool {
+        let thinning = self.thinning;
+        thinning.is_some_and(|thinning| thinning.is_thinned(publication.channel()))
+    }
+
+    fn push(&mut self, queue: &Queue, publication: &Arc<Publication>, is_thinned: bool) {
+        self.count(queue.push(publication, is_thinned, self.bound));
+    }
+
+    fn count(&mut self, pushed: Pushed) {
+        match pushed {
+            Pushed::Lagged => self.lagged += 1,
+            Pushed::Replaced => self.replaced += 1,
+            Pushed::Kept | Pushed::Gone => {}
+        }
+    }
+}
+
+impl Drop for Sink<'_> {
+    fn drop(&mut self) {
+        if self.replaced > 0 {
+            self.all_replaced
+                .fetch_add(self.replaced, Ordering::Relaxed);
+        }
+        if self.lagged > 0 {
+            tracing::debug!(lagged = self.lagged, "let subscribers go that lag");
         }
     }
 }
@@ -138,8 +195,7 @@ impl HubGuard<'_> {
 #[derive(Debug)]
 pub struct Live {
     hub: Hub,
-    filter: Filter,
-    id: Id,
+    filter: Arc<Filter>,
     queue: Arc<Queue>,
 }
 
@@ -147,12 +203,9 @@ impl Live {
     /// The next publication. Cancel-safe.
     pub async fn next(&mut self) -> Result<Arc<Publication>, Lagged> {
         loop {
-            if let Some(publication) = self.try_next()? {
-                return Ok(publication);
-            }
-            match self.queue.due() {
-                Some(due) => sleep_until(due).await,
-                None => self.queue.pushed().await,
+            match poll_fn(|cx| self.queue.poll_pop(cx)).await? {
+                Popped::Publication(publication) => return Ok(publication),
+                Popped::NotBefore(time) => sleep_until(time).await,
             }
         }
     }
@@ -162,10 +215,30 @@ impl Live {
         self.queue.try_pop()
     }
 
+    /// What it is that is listened to.
+    pub(crate) fn filter(&self) -> &Filter {
+        &self.filter
+    }
+
     /// Has what is published from now on go to `outlet`, until that does not take it all. Not if something waits; tells
     /// whether.
-    pub(crate) fn attach(&self, outlet: &Arc<dyn Outlet>) -> bool {
-        self.queue.attach(outlet)
+    pub(crate) fn attach(&mut self, outlet: Outlet) -> bool {
+        let mut guard = self.hub.lock();
+        let (index, mut sink) = guard.parts();
+        let seated = index.change(&self.filter, |group| {
+            group.seat(&self.queue, outlet, &mut sink)
+        });
+        seated.unwrap_or(false)
+    }
+
+    /// Whether what is published goes to an outlet.
+    pub(crate) fn is_attached(&self) -> bool {
+        self.queue.is_seated()
+    }
+
+    /// Ready once it is not attached any more. The task is woken by [`Hub::wake_all`] too.
+    pub(crate) fn poll_returned(&mut self, cx: &Context<'_>) -> Poll<()> {
+        self.queue.poll_returned(cx)
     }
 
     /// The next publication; or `None`, where it is attached, once it is no more. Cancel-safe.
@@ -176,26 +249,21 @@ impl Live {
         if !is_attached {
             return self.next().await.map(Some);
         }
-        while self.queue.is_attached() {
-            self.queue.pushed().await;
-        }
+        poll_fn(|cx| self.poll_returned(cx)).await;
         Ok(None)
     }
 
     /// Waits until the subscriber lags, and takes no publication. Cancel-safe.
     pub async fn lagged(&mut self) -> Lagged {
-        loop {
-            if let Err(lagged) = self.queue.check() {
-                return lagged;
-            }
-            self.queue.pushed().await;
-        }
+        poll_fn(|cx| self.queue.poll_lagged(cx)).await
     }
 }
 
 impl Drop for Live {
     fn drop(&mut self) {
-        self.hub.lock().registry.index.remove(&self.filter, self.id);
+        let mut guard = self.hub.lock();
+        let index = &mut guard.registry.index;
+        index.change(&self.filter, |group| group.remove(&self.queue));
     }
 }
 

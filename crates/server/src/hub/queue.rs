@@ -1,36 +1,28 @@
-//! The queue between the hub and one subscriber, bounded in bytes.
+//! What waits for one subscriber that takes it itself, bounded in bytes.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
 
-use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::fan::Outlet;
 use super::kept::{Kept, Rhythm};
 use crate::Publication;
 
 /// Places that an emptied queue keeps; the room of a larger burst is given back.
 const KEPT_CAPACITY: usize = 32;
 
-/// What waits for one subscriber.
+/// What waits for one subscriber, and how to wake it.
 #[derive(Debug)]
-pub(super) struct Queue {
-    bound: usize,
-    state: Mutex<State>,
-    /// Keeps one permit when nobody waits, so no wake-up is lost between a look and a wait.
-    wake: Notify,
-}
+pub(super) struct Queue(Mutex<State>);
 
 #[derive(Debug)]
 struct State {
     items: Items,
     weight: usize,
     lagged: bool,
-    /// Where what is pushed goes without the subscriber's task.
-    outlet: Option<Arc<dyn Outlet>>,
-    /// It is on a list of those that have something for their outlet.
-    is_due: bool,
+    place: Place,
+    waker: Option<Waker>,
 }
 
 /// What waits: everything, or what is kept of it.
@@ -40,6 +32,15 @@ enum Items {
     Thinned(Box<Kept>),
 }
 
+/// Where in its group a subscriber is. It changes only while the hub is taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Place {
+    /// What is published waits in its queue: its number among those.
+    Queued(u32),
+    /// What is published goes to its outlet: which side of the group, and its number there.
+    Seated { side: u32, number: u32 },
+}
+
 /// What became of a publication that was pushed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Pushed {
@@ -47,12 +48,18 @@ pub(super) enum Pushed {
     Kept,
     /// It waits in place of an older one.
     Replaced,
-    /// It waits, and somebody must see to it that the outlet gets it.
-    Due,
     /// It was too much: the subscriber was let go by it.
     Lagged,
     /// The subscriber was let go before.
     Gone,
+}
+
+/// What a subscriber may take.
+#[derive(Debug)]
+pub(super) enum Popped {
+    Publication(Arc<Publication>),
+    /// Something waits, but for its time too.
+    NotBefore(Instant),
 }
 
 /// The subscriber took too long: more than its queue's bound was waiting. What waited is dropped
@@ -62,33 +69,36 @@ pub(super) enum Pushed {
 pub struct Lagged;
 
 impl Queue {
-    /// A queue of everything.
-    pub(super) fn new(bound: usize) -> Self {
-        Self::of(bound, Items::Whole(VecDeque::new()))
+    /// A queue of everything, or of what is kept in that rhythm. Its place is to be [set](Self::set_place).
+    pub(super) fn new(rhythm: Option<Rhythm>) -> Self {
+        Self(Mutex::new(State {
+            items: match rhythm {
+                None => Items::Whole(VecDeque::new()),
+                Some(rhythm) => Items::Thinned(Box::new(Kept::new(rhythm))),
+            },
+            weight: 0,
+            lagged: false,
+            place: Place::Queued(u32::MAX),
+            waker: None,
+        }))
     }
 
-    /// A queue of what is kept, in that rhythm.
-    pub(super) fn thinned(bound: usize, rhythm: Rhythm) -> Self {
-        Self::of(bound, Items::Thinned(Box::new(Kept::new(rhythm))))
+    pub(super) fn place(&self) -> Place {
+        self.lock().place
     }
 
-    fn of(bound: usize, items: Items) -> Self {
-        Self {
-            bound,
-            state: Mutex::new(State {
-                items,
-                weight: 0,
-                lagged: false,
-                outlet: None,
-                is_due: false,
-            }),
-            wake: Notify::new(),
-        }
+    pub(super) fn set_place(&self, place: Place) {
+        self.lock().place = place;
     }
 
     /// Adds a publication; one always fits, however large. Of a thinned channel only the newest is
     /// kept, if the queue keeps not everything. Past the bound the queue is emptied and takes no more.
-    pub(super) fn push(&self, publication: &Arc<Publication>, is_thinned: bool) -> Pushed {
+    pub(super) fn push(
+        &self,
+        publication: &Arc<Publication>,
+        is_thinned: bool,
+        bound: usize,
+    ) -> Pushed {
         let mut state = self.lock();
         if state.lagged {
             return Pushed::Gone;
@@ -102,14 +112,8 @@ impl Queue {
             }
         };
         weight -= replaced.as_ref().map_or(0, |replaced| replaced.weight());
-        let pushed = if weight > self.bound && !is_first {
-            *state = State {
-                items: Items::Whole(VecDeque::new()),
-                weight: 0,
-                lagged: true,
-                outlet: None,
-                is_due: state.is_due,
-            };
+        let pushed = if weight > bound && !is_first {
+            state.lag();
             Pushed::Lagged
         } else {
             state.weight = weight;
@@ -118,19 +122,23 @@ impl Queue {
             }
             match replaced {
                 Some(_) => Pushed::Replaced,
-                None if state.outlet.is_some() && !state.is_due => {
-                    state.is_due = true;
-                    Pushed::Due
-                }
                 None => Pushed::Kept,
             }
         };
-        let waits = state.outlet.is_none();
-        drop(state);
-        if waits {
-            self.wake.notify_one();
-        }
+        wake(state);
         pushed
+    }
+
+    /// Lets the subscriber go.
+    pub(super) fn lag(&self) {
+        let mut state = self.lock();
+        state.lag();
+        wake(state);
+    }
+
+    /// Has the subscriber look again at what it waits for.
+    pub(super) fn wake(&self) {
+        wake(self.lock());
     }
 
     pub(super) fn try_pop(&self) -> Result<Option<Arc<Publication>>, Lagged> {
@@ -141,61 +149,86 @@ impl Queue {
         Ok(state.pop())
     }
 
-    /// Has what is pushed from now on go to `outlet`. Not if something waits, which the subscriber has to take first, nor if
-    /// it is to be sent in a rhythm; tells whether.
-    pub(super) fn attach(&self, outlet: &Arc<dyn Outlet>) -> bool {
+    /// What may be taken, or when.
+    pub(super) fn poll_pop(&self, cx: &Context<'_>) -> Poll<Result<Popped, Lagged>> {
+        self.poll(cx, |state| {
+            if state.lagged {
+                return Some(Err(Lagged));
+            }
+            if let Some(publication) = state.pop() {
+                return Some(Ok(Popped::Publication(publication)));
+            }
+            match &state.items {
+                Items::Whole(_) => None,
+                Items::Thinned(kept) => kept.due().map(Popped::NotBefore).map(Ok),
+            }
+        })
+    }
+
+    /// Ready where what is published does not go to an outlet.
+    pub(super) fn poll_returned(&self, cx: &Context<'_>) -> Poll<()> {
+        self.poll(cx, |state| (!state.is_seated()).then_some(()))
+    }
+
+    /// Ready once the subscriber was let go.
+    pub(super) fn poll_lagged(&self, cx: &Context<'_>) -> Poll<Lagged> {
+        self.poll(cx, |state| state.lagged.then_some(Lagged))
+    }
+
+    /// Whether what is published goes to an outlet.
+    pub(super) fn is_seated(&self) -> bool {
+        self.lock().is_seated()
+    }
+
+    /// Whether what is published may go to an outlet: not if something waits, which the subscriber has to take first, nor if
+    /// it is to be sent in a rhythm.
+    pub(super) fn may_be_seated(&self) -> bool {
+        let state = self.lock();
+        !state.lagged
+            && match &state.items {
+                Items::Whole(items) => items.is_empty(),
+                Items::Thinned(kept) => kept.len() == 0 && kept.is_free(),
+            }
+    }
+
+    /// Whether everything is kept until there is too much.
+    pub(super) fn is_whole(&self) -> bool {
+        matches!(self.lock().items, Items::Whole(_))
+    }
+
+    /// What is published goes to an outlet now: an empty queue needs no room.
+    pub(super) fn seat(&self, place: Place) {
         let mut state = self.lock();
-        let in_a_rhythm = matches!(&state.items, Items::Thinned(kept) if !kept.is_free());
-        let may = !state.lagged && state.is_empty() && !in_a_rhythm;
-        if may {
-            state.outlet = Some(Arc::clone(outlet));
+        if let Items::Whole(items) = &mut state.items {
+            items.shrink_to_fit();
         }
-        may
+        state.place = place;
     }
 
-    /// Whether what is pushed goes to an outlet.
-    pub(super) fn is_attached(&self) -> bool {
-        self.lock().outlet.is_some()
-    }
-
-    /// Hands what waits to the outlet. One that does not take it all is let go, and its subscriber has to see to the rest.
-    pub(super) fn deliver(&self) {
+    /// Looks, and has the task woken that looks if it has to wait. Only the last one that looked is.
+    fn poll<T>(&self, cx: &Context<'_>, look: impl FnOnce(&mut State) -> Option<T>) -> Poll<T> {
         let mut state = self.lock();
-        state.is_due = false;
-        let Some(outlet) = state.outlet.clone() else {
-            return;
-        };
-        if !outlet.deliver(&mut || state.pop()) || !state.is_empty() {
-            state.outlet = None;
-            drop(state);
-            self.wake.notify_one();
+        if let Some(seen) = look(&mut state) {
+            return Poll::Ready(seen);
         }
-    }
-
-    /// When what waits may be taken, if it may not be yet.
-    pub(super) fn due(&self) -> Option<Instant> {
-        match &self.lock().items {
-            Items::Whole(_) => None,
-            Items::Thinned(kept) => kept.due(),
+        match &mut state.waker {
+            Some(waker) => waker.clone_from(cx.waker()),
+            none => *none = Some(cx.waker().clone()),
         }
-    }
-
-    /// Whether the queue was given up.
-    pub(super) fn check(&self) -> Result<(), Lagged> {
-        if self.lock().lagged {
-            Err(Lagged)
-        } else {
-            Ok(())
-        }
-    }
-
-    /// Waits until something was pushed since the last look.
-    pub(super) async fn pushed(&self) {
-        self.wake.notified().await;
+        Poll::Pending
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Wakes who waits, once others can take the queue.
+fn wake(mut state: MutexGuard<'_, State>) {
+    let waker = state.waker.take();
+    drop(state);
+    if let Some(waker) = waker {
+        waker.wake();
     }
 }
 
@@ -217,10 +250,13 @@ impl State {
         item
     }
 
-    fn is_empty(&self) -> bool {
-        match &self.items {
-            Items::Whole(items) => items.is_empty(),
-            Items::Thinned(kept) => kept.len() == 0,
-        }
+    fn lag(&mut self) {
+        self.items = Items::Whole(VecDeque::new());
+        self.weight = 0;
+        self.lagged = true;
+    }
+
+    fn is_seated(&self) -> bool {
+        matches!(self.place, Place::Seated { .. })
     }
 }

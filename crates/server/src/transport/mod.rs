@@ -1,6 +1,7 @@
 //! The ways to listen: each turns what a broker has into bytes for one client.
 
 pub(crate) mod poll;
+mod session;
 pub(crate) mod stream;
 pub(crate) mod ws;
 
