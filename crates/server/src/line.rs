@@ -15,7 +15,7 @@ pub(crate) struct Line {
     /// Where it comes from.
     pub(crate) origin: Origin,
     /// The connection's place among all, given back when nobody knows the connection any more.
-    pub(crate) place: Place,
+    pub(crate) place: Arc<Place>,
 }
 
 /// Whose the bytes are.
@@ -34,7 +34,7 @@ impl Line {
             requests: AtomicUsize::new(0),
             tally: Mutex::default(),
             origin,
-            place,
+            place: Arc::new(place),
         }
     }
 
@@ -62,6 +62,11 @@ impl Line {
         self.tally().meter = Some(meter);
     }
 
+    /// The meter that is counted to, for one who takes the counting over.
+    pub(crate) fn take_meter(&self) -> Option<Arc<Meter>> {
+        self.tally().meter.take()
+    }
+
     /// Bytes that came.
     pub(crate) fn received(&self, bytes: usize) {
         self.tally().unclaimed += bytes as u64;
@@ -85,13 +90,6 @@ impl Line {
 /// One request that is being answered.
 #[derive(Debug)]
 pub(crate) struct Answering(Arc<Line>);
-
-impl Answering {
-    /// The meter that is counted to, for one who takes the counting over.
-    pub(crate) fn take_meter(&self) -> Option<Arc<Meter>> {
-        self.0.tally().meter.take()
-    }
-}
 
 impl Drop for Answering {
     fn drop(&mut self) {

@@ -285,3 +285,161 @@ impl List {
         self.due.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::task::{Context, Poll, Waker};
+    use std::time::Duration;
+
+    use bytes::Bytes;
+    use openline::WebSocket;
+    use tokio::sync::mpsc;
+
+    use super::*;
+    use crate::channel::Channel;
+    use crate::cursor::{Cursor, Epoch};
+    use crate::hub::{Lagged, Live, Rhythm, Thinning};
+    use crate::publication::Content;
+
+    fn publish(hub: &Hub, offset: u64, size: usize) {
+        let mut body = offset.to_string();
+        body.push_str(&" ".repeat(size));
+        let content = Content::new("text/plain", Bytes::from(body)).unwrap();
+        let cursor = Cursor::after(Epoch::random(), offset);
+        let channel = "a".parse().unwrap();
+        let publication = Publication::new(channel, cursor, Timestamp::UNIX_EPOCH, content);
+        hub.lock().publish(&Arc::new(publication));
+    }
+
+    /// A subscriber and its client, attached.
+    fn attached(hub: &Hub, filter: &str) -> (Live, WebSocket, openline::Receiver) {
+        let (client, server) = WebSocket::pair();
+        let (sender, receiver) = server.split();
+        let mut live = hub.lock().subscribe(&filter.parse().unwrap());
+        let form = Publication::frame;
+        assert!(live.attach(Outlet { sender, form }));
+        (live, client, receiver)
+    }
+
+    async fn told(client: &mut WebSocket) -> u64 {
+        let message = client.next().await.unwrap().unwrap();
+        message.as_text().unwrap().trim_end().parse().unwrap()
+    }
+
+    fn is_returned(live: &mut Live) -> bool {
+        live.poll_returned(&Context::from_waker(Waker::noop())) == Poll::Ready(())
+    }
+
+    #[tokio::test]
+    async fn what_comes_in_a_turn_goes_to_each_in_order_and_is_counted_once() {
+        let hub = Hub::new(1 << 20);
+        let (counted, mut counts) = mpsc::unbounded_channel();
+        let _fanning = hub.fan_out(move |count, _| counted.send(count).unwrap());
+        let mut all: Vec<_> = ["a", "a", "*", "a"]
+            .map(|filter| attached(&hub, filter))
+            .into();
+        for offset in 1..=3 {
+            publish(&hub, offset, 10);
+        }
+        for (_, client, _) in &mut all {
+            for offset in 1..=3 {
+                assert_eq!(told(client).await, offset);
+            }
+        }
+        let mut count = [counts.recv().await.unwrap(), counts.recv().await.unwrap()];
+        count.sort_unstable();
+        assert_eq!(count, [3, 9], "one for each filter");
+
+        let (live, mut client, _receiver) = attached(&hub, "a");
+        publish(&hub, 4, 10);
+        drop(live);
+        publish(&hub, 5, 10);
+        for (_, client, _) in &mut all {
+            assert_eq!((told(client).await, told(client).await), (4, 5));
+        }
+        drop(all);
+        assert!(hub.lock().registry.index.is_empty());
+        // It left before anything was written.
+        let heard = tokio::time::timeout(Duration::ZERO, client.next()).await;
+        assert!(heard.is_err());
+    }
+
+    #[tokio::test]
+    async fn one_whose_connection_is_full_gets_the_rest_in_its_queue_and_the_others_all() {
+        const COUNT: u64 = 40;
+        let hub = Hub::new(1 << 20);
+        let _fanning = hub.fan_out(|_, _| {});
+        let (mut stuck, mut slow, mut receiver) = attached(&hub, "a");
+        let (_quick, mut client, _others_receiver) = attached(&hub, "a");
+        for offset in 0..COUNT {
+            publish(&hub, offset, 10_000);
+            assert_eq!(told(&mut client).await, offset);
+        }
+        assert!(is_returned(&mut stuck));
+        let waiting: Vec<u64> = std::iter::from_fn(|| stuck.try_next().unwrap())
+            .map(|publication| publication.offset())
+            .collect();
+        assert!(!waiting.is_empty());
+        assert_eq!(waiting, (waiting[0]..COUNT).collect::<Vec<_>>());
+        tokio::spawn(async move { receiver.next().await });
+        for offset in 0..waiting[0] {
+            assert_eq!(told(&mut slow).await, offset);
+        }
+        let (client, server) = WebSocket::pair();
+        let (sender, _receiver) = server.split();
+        let form = Publication::frame;
+        assert!(stuck.attach(Outlet { sender, form }), "all was taken");
+        drop(client);
+    }
+
+    /// Of every channel the newest is enough.
+    #[derive(Debug)]
+    struct Newest;
+
+    impl Thinning for Newest {
+        fn of(&self, filter: &Filter) -> Option<Rhythm> {
+            (filter.to_string() == "a").then_some(Rhythm::Free)
+        }
+
+        fn is_thinned(&self, _: &Channel) -> bool {
+            true
+        }
+    }
+
+    #[tokio::test]
+    async fn where_nobody_writes_in_time_whole_queues_lag_and_others_keep_the_newest() {
+        let hub = Hub::new(4 * 1024);
+        hub.set_thinning(Some(Arc::new(Newest)));
+        let (mut thinned, _client, _receiver) = attached(&hub, "a");
+        let (mut whole, _other, _other_receiver) = attached(&hub, "*");
+        for offset in 1..=20 {
+            publish(&hub, offset, 100);
+        }
+        assert!(is_returned(&mut thinned) && is_returned(&mut whole));
+        assert_eq!(whole.try_next().unwrap_err(), Lagged);
+        assert_eq!(thinned.try_next().unwrap().unwrap().offset(), 20);
+        assert!(thinned.try_next().unwrap().is_none());
+        assert!(hub.replaced() > 10);
+    }
+
+    #[test]
+    fn what_is_written_needs_no_room_and_one_always_fits() {
+        let fan = Fan::new();
+        let filter = Arc::new("a".parse().unwrap());
+        let shard = fan.shard(&filter, None);
+        let content = Content::new("text/plain", Bytes::from_static(b"x")).unwrap();
+        let cursor = Cursor::after(Epoch::random(), 1);
+        let channel = "a".parse().unwrap();
+        let one = Publication::new(channel, cursor, Timestamp::UNIX_EPOCH, content);
+        let one = Arc::new(one);
+        assert_eq!(shard.push(&one, 1), Entered::Due);
+        assert_eq!(shard.push(&one, 1), Entered::TooMuch);
+        let (first, items) = shard.begin();
+        assert_eq!((first, items.len()), (0, 1));
+        assert_eq!(shard.push(&one, 1), Entered::Due);
+        shard.written(1);
+        let mut left = 0;
+        shard.each_since(0, |_| left += 1);
+        assert_eq!((left, shard.end()), (1, 2));
+    }
+}

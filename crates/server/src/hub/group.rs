@@ -98,7 +98,7 @@ impl Group {
         });
         *seated += 1;
         self.queued.remove(place);
-        let side = side as u32;
+        let side = side as u16;
         queue.seat(Place::Seated { side, number });
         true
     }

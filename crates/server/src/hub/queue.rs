@@ -25,10 +25,12 @@ struct State {
     waker: Option<Waker>,
 }
 
-/// What waits: everything, or what is kept of it.
+/// What waits: everything, or what is kept of it. In boxes, since of most nothing does.
 #[derive(Debug)]
 enum Items {
-    Whole(VecDeque<Arc<Publication>>),
+    Nothing,
+    #[expect(clippy::box_collection, reason = "an empty one is to be small")]
+    Whole(Box<VecDeque<Arc<Publication>>>),
     Thinned(Box<Kept>),
 }
 
@@ -38,7 +40,7 @@ pub(super) enum Place {
     /// What is published waits in its queue: its number among those.
     Queued(u32),
     /// What is published goes to its outlet: which side of the group, and its number there.
-    Seated { side: u32, number: u32 },
+    Seated { side: u16, number: u32 },
 }
 
 /// What became of a publication that was pushed.
@@ -73,7 +75,7 @@ impl Queue {
     pub(super) fn new(rhythm: Option<Rhythm>) -> Self {
         Self(Mutex::new(State {
             items: match rhythm {
-                None => Items::Whole(VecDeque::new()),
+                None => Items::Nothing,
                 Some(rhythm) => Items::Thinned(Box::new(Kept::new(rhythm))),
             },
             weight: 0,
@@ -105,6 +107,7 @@ impl Queue {
         }
         let mut weight = state.weight + publication.weight();
         let (is_first, replaced) = match &mut state.items {
+            Items::Nothing => (true, None),
             Items::Whole(items) => (items.is_empty(), None),
             Items::Thinned(kept) => {
                 let replaced = kept.push(publication, is_thinned);
@@ -117,8 +120,13 @@ impl Queue {
             Pushed::Lagged
         } else {
             state.weight = weight;
-            if let Items::Whole(items) = &mut state.items {
-                items.push_back(Arc::clone(publication));
+            match &mut state.items {
+                Items::Nothing => {
+                    let one = VecDeque::from([Arc::clone(publication)]);
+                    state.items = Items::Whole(Box::new(one));
+                }
+                Items::Whole(items) => items.push_back(Arc::clone(publication)),
+                Items::Thinned(_) => {}
             }
             match replaced {
                 Some(_) => Pushed::Replaced,
@@ -159,7 +167,7 @@ impl Queue {
                 return Some(Ok(Popped::Publication(publication)));
             }
             match &state.items {
-                Items::Whole(_) => None,
+                Items::Nothing | Items::Whole(_) => None,
                 Items::Thinned(kept) => kept.due().map(Popped::NotBefore).map(Ok),
             }
         })
@@ -186,6 +194,7 @@ impl Queue {
         let state = self.lock();
         !state.lagged
             && match &state.items {
+                Items::Nothing => true,
                 Items::Whole(items) => items.is_empty(),
                 Items::Thinned(kept) => kept.len() == 0 && kept.is_free(),
             }
@@ -193,14 +202,14 @@ impl Queue {
 
     /// Whether everything is kept until there is too much.
     pub(super) fn is_whole(&self) -> bool {
-        matches!(self.lock().items, Items::Whole(_))
+        !matches!(self.lock().items, Items::Thinned(_))
     }
 
     /// What is published goes to an outlet now: an empty queue needs no room.
     pub(super) fn seat(&self, place: Place) {
         let mut state = self.lock();
-        if let Items::Whole(items) = &mut state.items {
-            items.shrink_to_fit();
+        if let Items::Whole(_) = &state.items {
+            state.items = Items::Nothing;
         }
         state.place = place;
     }
@@ -235,23 +244,24 @@ fn wake(mut state: MutexGuard<'_, State>) {
 impl State {
     fn pop(&mut self) -> Option<Arc<Publication>> {
         let item = match &mut self.items {
+            Items::Nothing => None,
             Items::Whole(items) => items.pop_front(),
             Items::Thinned(kept) => kept.pop(Instant::now()),
         };
         if let Some(item) = &item {
             self.weight -= item.weight();
         }
-        if let Items::Whole(items) = &mut self.items
+        if let Items::Whole(items) = &self.items
             && items.is_empty()
             && items.capacity() > KEPT_CAPACITY
         {
-            *items = VecDeque::new();
+            self.items = Items::Nothing;
         }
         item
     }
 
     fn lag(&mut self) {
-        self.items = Items::Whole(VecDeque::new());
+        self.items = Items::Nothing;
         self.weight = 0;
         self.lagged = true;
     }

@@ -228,28 +228,42 @@ impl Addresses {
         }
         *count += 1;
         Some(AddressPlace {
-            addresses: self.clone(),
+            addresses: Some(self.clone()),
             address,
         })
+    }
+
+    /// One less for `address`.
+    pub(super) fn give_back(&self, address: IpAddr) {
+        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = counts.get_mut(&address) {
+            *count -= 1;
+            if *count == 0 {
+                counts.remove(&address);
+            }
+        }
     }
 }
 
 /// A place among those of an address, given back when it is dropped.
 #[derive(Debug)]
 pub(crate) struct AddressPlace {
-    addresses: Addresses,
+    addresses: Option<Addresses>,
     address: IpAddr,
+}
+
+impl AddressPlace {
+    /// The address, whose place somebody else [gives back](Addresses::give_back).
+    pub(super) fn keep(mut self) -> IpAddr {
+        self.addresses = None;
+        self.address
+    }
 }
 
 impl Drop for AddressPlace {
     fn drop(&mut self) {
-        let counts = &self.addresses.0;
-        let mut counts = counts.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = counts.get_mut(&self.address) {
-            *count -= 1;
-            if *count == 0 {
-                counts.remove(&self.address);
-            }
+        if let Some(addresses) = &self.addresses {
+            addresses.give_back(self.address);
         }
     }
 }

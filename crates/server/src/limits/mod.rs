@@ -4,6 +4,7 @@ mod address;
 mod memory;
 mod rate;
 
+use std::mem;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -102,7 +103,7 @@ pub(crate) fn retry_after(reason: Refusal) -> Duration {
 /// What is in use. It outlives every reload; the bounds are those in force when somebody asks.
 #[derive(Debug)]
 pub(crate) struct Limits {
-    connections: Arc<Semaphore>,
+    connections: Semaphore,
     handshakes: Mutex<usize>,
     addresses: Addresses,
     accepts: Mutex<Meter>,
@@ -116,7 +117,7 @@ pub(crate) struct Limits {
 impl Limits {
     pub(crate) fn new(config: &Config) -> Self {
         Self {
-            connections: Arc::new(Semaphore::new(config.max_connections)),
+            connections: Semaphore::new(config.max_connections),
             handshakes: Mutex::new(0),
             addresses: Addresses::default(),
             accepts: Mutex::default(),
@@ -158,7 +159,7 @@ impl Limits {
         if self.memory.is_full(config.max_memory) {
             return Err(Refusal::Memory);
         }
-        let connection = Arc::clone(&self.connections).try_acquire_owned();
+        let connection = self.connections.try_acquire();
         let connection = connection.map_err(|_| Refusal::Connections)?;
         let address = self.place_of(config, origin.counted())?;
         let mut under_way = lock(&self.handshakes);
@@ -166,10 +167,13 @@ impl Limits {
             return Err(Refusal::Handshakes);
         }
         *under_way += 1;
+        connection.forget();
         Ok(Place {
-            handshake: Mutex::new(Some(Handshake(Arc::clone(self)))),
-            address: Mutex::new(address),
-            _connection: connection,
+            limits: Arc::clone(self),
+            told: Mutex::new(Told {
+                has_asked: false,
+                address: address.map(AddressPlace::keep),
+            }),
         })
     }
 
@@ -239,40 +243,51 @@ impl Limits {
     }
 }
 
-/// A connection's place among all.
+/// A connection's place among all, given back when it is dropped. Every connection keeps one for as long as it lives, so it
+/// is no more than it has to be.
 #[derive(Debug)]
 pub(crate) struct Place {
-    /// Until its first request is there.
-    handshake: Mutex<Option<Handshake>>,
-    /// Among those of its client's address.
-    address: Mutex<Option<AddressPlace>>,
-    _connection: OwnedSemaphorePermit,
+    limits: Arc<Limits>,
+    told: Mutex<Told>,
+}
+
+/// What is known of a connection that has a place.
+#[derive(Debug)]
+struct Told {
+    /// It has said what it wants: until then it is one of those that have not.
+    has_asked: bool,
+    /// It has a place among those of its client's address, too.
+    address: Option<IpAddr>,
 }
 
 impl Place {
     /// It has said what it wants.
     pub(crate) fn has_asked(&self) {
-        lock(&self.handshake).take();
+        if !mem::replace(&mut lock(&self.told).has_asked, true) {
+            *lock(&self.limits.handshakes) -= 1;
+        }
     }
 
     /// Whether it has said so.
     pub(crate) fn was_asked(&self) -> bool {
-        lock(&self.handshake).is_none()
+        lock(&self.told).has_asked
     }
 
     /// It is of another client now, as connections of a proxy are.
     pub(crate) fn is_of(&self, address: Option<AddressPlace>) {
-        *lock(&self.address) = address;
+        let address = address.map(AddressPlace::keep);
+        let before = mem::replace(&mut lock(&self.told).address, address);
+        if let Some(before) = before {
+            self.limits.addresses.give_back(before);
+        }
     }
 }
 
-/// A connection that has not said what it wants.
-#[derive(Debug)]
-struct Handshake(Arc<Limits>);
-
-impl Drop for Handshake {
+impl Drop for Place {
     fn drop(&mut self) {
-        *lock(&self.0.handshakes) -= 1;
+        self.has_asked();
+        self.is_of(None);
+        self.limits.connections.add_permits(1);
     }
 }
 

@@ -20,7 +20,7 @@ use crate::broker::{Missed, Subscription};
 use crate::drain::Turn;
 use crate::http::App;
 use crate::hub::{BATCH, Form, Lagged, Live, Outlet};
-use crate::limits;
+use crate::limits::{self, Place};
 use crate::line::Answering;
 use crate::meter::Meter;
 use crate::metrics::{Listening, Transport};
@@ -63,7 +63,7 @@ struct Task {
 
 enum Phase {
     Works(Work),
-    Rests(Box<Session>),
+    Rests(Session),
     Over,
 }
 
@@ -73,11 +73,13 @@ impl Future for Task {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             let next = match &mut self.phase {
-                Phase::Works(work) => ready!(work.as_mut().poll(cx)).map(Phase::Rests),
+                Phase::Works(work) => {
+                    ready!(work.as_mut().poll(cx)).map(|session| Phase::Rests(*session))
+                }
                 Phase::Rests(session) => match ready!(session.poll_rest(cx)) {
                     Rested::Over => None,
                     rested => match std::mem::replace(&mut self.phase, Phase::Over) {
-                        Phase::Rests(session) => Some(Phase::Works(session.work(rested))),
+                        Phase::Rests(session) => Some(Phase::Works(Box::new(session).work(rested))),
                         _ => None,
                     },
                 },
@@ -114,13 +116,21 @@ pub(super) struct Session {
     /// The end of its right to listen, if there is one.
     expiry: Option<Pin<Box<Sleep>>>,
     /// How often the client spoke of late.
-    said: limits::Meter,
+    said: Option<Box<limits::Meter>>,
     metered: Option<Box<Metered>>,
     listening: Listening,
-    /// The connection's place is kept.
-    _line: Option<Answering>,
+    _held: Option<Held>,
     turn: Turn,
     spoken: Spoken,
+}
+
+/// What a session keeps of the connection that it runs on.
+#[expect(dead_code, reason = "it is only to be kept")]
+pub(super) enum Held {
+    /// The connection's place; there is nothing else.
+    Place(Arc<Place>),
+    /// Over HTTP/2 it goes on, and is busy for as long as the session is.
+    Stream(Answering),
 }
 
 /// What is to be sent before what is published from now on.
@@ -154,7 +164,7 @@ impl Session {
         spoken: Spoken,
         grant: &Grant,
         subscription: Subscription,
-        line: Option<Answering>,
+        held: Option<Held>,
     ) -> Box<Self> {
         let first = match spoken {
             Spoken::Bodies => None,
@@ -163,7 +173,6 @@ impl Session {
                 subscription.recovered,
             ))),
         };
-        let meter = line.as_ref().and_then(|line| line.take_meter());
         tracing::debug!(?spoken, "a WebSocket is open");
         let (sender, receiver) = socket.split();
         let mut session = Box::new(Self {
@@ -175,19 +184,25 @@ impl Session {
                 missed: subscription.missed,
             })),
             expiry: None,
-            said: limits::Meter::default(),
-            metered: meter.map(|meter| {
-                let counted = Traffic::default();
-                Box::new(Metered { meter, counted })
-            }),
+            said: None,
+            metered: None,
             listening: app.metrics.listener(Transport::Websocket),
-            _line: line,
+            _held: held,
             turn: Turn::any(),
             spoken,
             app,
         });
         session.grant(grant);
         session
+    }
+
+    /// Its bytes are counted from now on.
+    pub(super) fn metered_by(mut self: Box<Self>, meter: Option<Arc<Meter>>) -> Box<Self> {
+        self.metered = meter.map(|meter| {
+            let counted = Traffic::default();
+            Box::new(Metered { meter, counted })
+        });
+        self
     }
 
     /// From now on it is that by which the client may listen.
@@ -396,7 +411,8 @@ impl Session {
             .and_then(|text| serde_json::from_str::<Token<'_>>(text).ok())
             .ok_or("only {\"token\":\"...\"} may be sent here; publish by POST")?;
         let now = app.now();
-        if !self.said.take(now.config.message_rate, 1) {
+        let rate = self.said.get_or_insert_default();
+        if !rate.take(now.config.message_rate, 1) {
             return Err("you send too often");
         }
         let filter = self.live.filter();

@@ -12,7 +12,7 @@ use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use openline::{OriginPolicy, Rejection, ServerOptions, Stream};
 
-use super::session::{self, Session, Spoken};
+use super::session::{self, Held, Session, Spoken};
 use crate::auth::Grant;
 use crate::broker::Since;
 use crate::channel::Filter;
@@ -64,16 +64,22 @@ pub(crate) async fn open(
     }
     let mut upgrade = upgrade.config(Arc::clone(&app.now().websocket));
     // Over HTTP/2 it is one stream of a connection, which is busy for as long as the stream is.
-    if request.version() < Version::HTTP_2 {
+    let is_alone = request.version() < Version::HTTP_2;
+    if is_alone {
         upgrade = upgrade.regain(regain);
     }
-    let line = request.extensions().get::<Arc<Line>>().map(Line::hold);
+    let line = request.extensions().get::<Arc<Line>>().cloned();
+    let held = line.as_ref().map(|line| match is_alone {
+        true => Held::Place(Arc::clone(&line.place)),
+        false => Held::Stream(line.hold()),
+    });
     let (tasks, cut) = (app.tasks.clone(), app.cut.clone());
     let opened = async move {
         match upgrade.await {
             Ok(socket) => {
-                let session = Session::new(app, socket, spoken, &grant, subscription, line);
-                session.run(None).await
+                let meter = line.and_then(|line| line.take_meter());
+                let session = Session::new(app, socket, spoken, &grant, subscription, held);
+                session.metered_by(meter).run(None).await
             }
             Err(error) => {
                 tracing::debug!(%error, "the upgrade failed");

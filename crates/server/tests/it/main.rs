@@ -6,6 +6,7 @@ mod admission;
 mod attacks;
 mod auth;
 mod cors;
+mod counts;
 mod drain;
 mod limits;
 mod meters;
