@@ -88,6 +88,18 @@ async fn a_websocket_that_does_not_answer_is_cut() {
 }
 
 #[tokio::test]
+async fn a_server_that_is_dropped_leaves_no_websocket_behind() {
+    let server = Harness::start().await;
+    let url = format!("ws://{}/channels/a", server.address);
+    let (mut socket, _) = soon(Client::new(&url).unwrap().connect()).await.unwrap();
+    server.publish("a", "1").await;
+    assert!(soon(socket.next()).await.unwrap().is_ok());
+    server.cut().await;
+    assert!(soon(socket.next()).await.unwrap().is_err(), "no goodbye");
+    assert!(soon(socket.next()).await.is_none());
+}
+
+#[tokio::test]
 async fn a_stream_with_much_to_send_ends_before_it() {
     const COUNT: usize = 100;
     let mut server = Harness::with(|config| config.history.bytes = 40 << 20).await;

@@ -196,6 +196,30 @@ async fn many_at_once_come_whole_and_in_order() {
 }
 
 #[tokio::test]
+async fn one_that_is_slow_at_times_gets_all_in_order() {
+    const COUNT: usize = 60;
+    let server = Harness::with(|config| config.max_queue = 1 << 26).await;
+    let mut slow = open(&server, "/channels/a", None).await;
+    let mut quick = open(&server, "/channels/a", None).await;
+    // More than the system takes of it at once.
+    let filler = "x".repeat(200_000);
+    for round in 0..3 {
+        let begins = |number| format!("{round} {number} ");
+        for number in 0..COUNT {
+            server
+                .publish("a", &format!("{}{filler}", begins(number)))
+                .await;
+            let got = next(&mut quick).await;
+            assert!(got.as_text().unwrap().starts_with(&begins(number)));
+        }
+        for number in 0..COUNT {
+            let got = next(&mut slow).await;
+            assert!(got.as_text().unwrap().starts_with(&begins(number)));
+        }
+    }
+}
+
+#[tokio::test]
 async fn attack_03_a_stalled_one_is_closed_and_costs_the_others_nothing_server() {
     const COUNT: usize = 100;
     let server = Harness::with(|config| config.max_queue = 1 << 20).await;

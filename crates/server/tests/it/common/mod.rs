@@ -121,6 +121,12 @@ impl Harness {
             .expect("it runs");
     }
 
+    /// Drops it where it is.
+    pub(crate) async fn cut(self) {
+        self.task.abort();
+        assert!(soon(self.task).await.unwrap_err().is_cancelled());
+    }
+
     /// Waits until it has.
     pub(crate) async fn ended(self) -> Drained {
         soon(self.task).await.unwrap()
