@@ -1,7 +1,7 @@
 //! One connection: HTTP/1.1, or where TLS agreed on it HTTP/2, by hyper, until it ends or becomes a WebSocket.
 
 use std::convert::Infallible;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -9,6 +9,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use http::{Request, Response};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
@@ -20,7 +21,7 @@ use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt as _;
 
-use crate::http::{App, router};
+use crate::http::{App, answer, router};
 use crate::limits::{self, Origin, Place};
 use crate::line::{Answering, Line};
 use crate::wire::{Io, Wire};
@@ -114,24 +115,22 @@ async fn begin(
 }
 
 /// HTTP until the connection ends, or becomes a WebSocket.
-async fn http(app: &App, router: Router, io: Io, line: Arc<Line>) {
-    let service = {
-        let line = Arc::clone(&line);
-        service_fn(move |mut request: Request<Incoming>| {
-            let answering = line.request();
-            request.extensions_mut().insert(Arc::clone(&line));
-            let answer = router.clone().oneshot(request.map(Body::new));
-            async move {
-                let Ok(response) = answer.await;
-                Ok::<_, Infallible>(tracked(response, answering))
-            }
-        })
-    };
-    let now = app.now();
-    let config = &now.config;
-    let (idle, write) = (config.idle_timeout, config.write_timeout);
+async fn http(app: &Arc<App>, router: Router, io: Io, line: Arc<Line>) {
+    // Either alone, since a future has room for the larger one.
     if io.is_http2() {
+        Box::pin(http2(app, router, io, line)).await;
+    } else {
+        Box::pin(http1(app, router, io, line)).await;
+    }
+}
+
+async fn http2(app: &Arc<App>, router: Router, io: Io, line: Arc<Line>) {
+    let mut connection = {
+        let service = service_fn(answering(app, router, &line));
+        let now = app.now();
+        let config = &now.config;
         // Bytes that bring no request come at any time, and are given as long as silence is.
+        let (idle, write) = (config.idle_timeout, config.write_timeout);
         let wire = Wire::new(io, Arc::clone(&line), idle, write);
         let connection = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
@@ -145,34 +144,65 @@ async fn http(app: &App, router: Router, io: Io, line: Arc<Line>) {
             .keep_alive_interval(config.heartbeat)
             .keep_alive_timeout(config.header_timeout)
             .serve_connection(TokioIo::new(wire), service);
-        drop(now);
-        let mut connection = pin!(connection);
-        ended(tokio::select! {
-            ended = &mut connection => ended,
-            () = last_call(app, &line) => {
-                connection.as_mut().graceful_shutdown();
-                connection.await
-            }
-        });
-    } else {
-        let wire = Wire::new(io, Arc::clone(&line), config.header_timeout, write);
+        Box::pin(connection)
+    };
+    ended(tokio::select! {
+        ended = &mut connection => ended,
+        () = last_call(app, &line) => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    });
+}
+
+async fn http1(app: &Arc<App>, router: Router, io: Io, line: Arc<Line>) {
+    let mut connection = {
+        let service = service_fn(answering(app, router, &line));
+        let now = app.now();
+        let config = &now.config;
+        let (head, write) = (config.header_timeout, config.write_timeout);
+        let wire = Wire::new(io, Arc::clone(&line), head, write);
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
-            .header_read_timeout(idle)
+            .header_read_timeout(config.idle_timeout)
             .max_header_size(MAX_HEAD)
             .max_buf_size(MAX_BUFFER)
             .serve_connection(TokioIo::new(wire), service)
             .with_upgrades();
-        drop(now);
-        let mut connection = pin!(connection);
-        ended(tokio::select! {
-            ended = &mut connection => ended,
-            () = last_call(app, &line) => {
-                // It ends after the request that is being answered.
-                connection.as_mut().graceful_shutdown();
-                connection.await
-            }
-        });
+        Box::pin(connection)
+    };
+    ended(tokio::select! {
+        ended = &mut connection => ended,
+        () = last_call(app, &line) => {
+            // It ends after the request that is being answered.
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    });
+}
+
+/// Answers requests. While one is held, nothing is left of it but what waits for the answer.
+fn answering(
+    app: &Arc<App>,
+    router: Router,
+    line: &Arc<Line>,
+) -> impl Fn(Request<Incoming>) -> BoxFuture<'static, Result<Response<Tracked>, Infallible>> + use<>
+{
+    let (app, line) = (Arc::clone(app), Arc::clone(line));
+    move |mut request| {
+        let answering = line.request();
+        request.extensions_mut().insert(Arc::clone(&line));
+        let routed = Box::pin(router.clone().oneshot(request.map(Body::new)));
+        let app = Arc::clone(&app);
+        Box::pin(async move {
+            let Ok(response) = routed.await;
+            let response = match answer(response) {
+                Ok(response) => response,
+                Err(wait) => wait.await,
+            };
+            app.metrics.answered(response.status());
+            Ok(tracked(response, answering))
+        })
     }
 }
 
@@ -189,7 +219,7 @@ async fn last_call(app: &App, line: &Line) {
             sleep(LOOK).await;
         }
     };
-    let _ = timeout(PATIENCE, asked).await;
+    let _ = Box::pin(timeout(PATIENCE, asked)).await;
 }
 
 fn ended(ended: hyper::Result<()>) {
