@@ -1,19 +1,14 @@
 //! Answers that do not end: Server-Sent Events and lines of JSON.
 
-use std::convert::Infallible;
-use std::future::poll_fn;
-use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
+use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::{Body, HttpBody};
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderValue};
-use http_body::Frame;
 use tokio::time::{Instant, sleep_until};
 
+use super::pieces::{Out, Pieces};
 use super::standing;
 use crate::auth::Grant;
 use crate::broker::{Missed, Since, Subscription};
@@ -85,7 +80,7 @@ pub(crate) async fn ndjson(
 }
 
 fn respond(content_type: &'static str, outflow: Outflow) -> Response {
-    let mut response = Response::new(Body::new(Pieces::of(|out| outflow.run(out))));
+    let mut response = Pieces::of(|out| outflow.run(out)).into_response();
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     // Asks a proxy before the server not to collect what is sent until there is enough of it.
@@ -146,6 +141,7 @@ impl Outflow {
         }
         if let Err(Lagged) = self.give_all(&out).await {
             self.app.metrics.lagged();
+            out.lagged();
         }
     }
 
@@ -161,7 +157,8 @@ impl Outflow {
             }
             self.missed.load().await?;
             if let Some(missed) = self.missed.try_next() {
-                out.give(self.said(&missed)).await;
+                let piece = self.said(&missed);
+                self.give(out, piece).await?;
                 continue;
             }
             let beat = Instant::now() + self.heartbeat;
@@ -181,7 +178,16 @@ impl Outflow {
                     Bytes::from_static(self.lines.beat.as_bytes())
                 }
             };
-            out.give(piece).await;
+            self.give(out, piece).await?;
+        }
+    }
+
+    /// Gives a piece, unless the client lags before it has taken that.
+    async fn give(&mut self, out: &Out, piece: Bytes) -> Result<(), Lagged> {
+        tokio::select! {
+            biased;
+            () = out.give(piece) => Ok(()),
+            lagged = self.live.lagged() => Err(lagged),
         }
     }
 
@@ -189,65 +195,5 @@ impl Outflow {
     fn said(&self, publication: &Publication) -> Bytes {
         self.listening.delivered(1, publication.time());
         (self.lines.form)(publication).clone()
-    }
-}
-
-/// A body whose pieces a future gives one by one. So what is sent is written as a plain loop, of which one allocation is all
-/// that there is.
-struct Pieces {
-    given: Arc<Mutex<Option<Bytes>>>,
-    giving: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
-}
-
-/// Where the future puts a piece.
-struct Out(Arc<Mutex<Option<Bytes>>>);
-
-impl Pieces {
-    fn of<F: Future<Output = ()> + Send + 'static>(giving: impl FnOnce(Out) -> F) -> Self {
-        let given = Arc::default();
-        Self {
-            giving: Some(Box::pin(giving(Out(Arc::clone(&given))))),
-            given,
-        }
-    }
-}
-
-impl Out {
-    /// Gives a piece, which must not be empty; done once it was taken and another is asked for.
-    async fn give(&self, piece: Bytes) {
-        *lock(&self.0) = Some(piece);
-        // Nobody needs to be woken: whoever polls looks what there is.
-        poll_fn(|_| match *lock(&self.0) {
-            Some(_) => Poll::Pending,
-            None => Poll::Ready(()),
-        })
-        .await;
-    }
-}
-
-fn lock(given: &Mutex<Option<Bytes>>) -> MutexGuard<'_, Option<Bytes>> {
-    given.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-impl HttpBody for Pieces {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        let Some(giving) = &mut self.giving else {
-            return Poll::Ready(None);
-        };
-        let is_over = giving.as_mut().poll(cx).is_ready();
-        if is_over {
-            self.giving = None;
-        }
-        match lock(&self.given).take() {
-            Some(piece) => Poll::Ready(Some(Ok(Frame::data(piece)))),
-            None if is_over => Poll::Ready(None),
-            None => Poll::Pending,
-        }
     }
 }

@@ -6,11 +6,8 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::extract::Request;
 use axum::response::Response;
-use bytes::Bytes;
 use http::Version;
 use http::header::{CONNECTION, HeaderMap, SEC_WEBSOCKET_VERSION, UPGRADE};
-use hyper::upgrade::Upgraded;
-use hyper_util::rt::TokioIo;
 use openline::{
     Broadcast, CloseCode, Message, OriginPolicy, Receiver, Rejection, Sender, ServerOptions,
     Stream, Traffic, WebSocket,
@@ -29,7 +26,7 @@ use crate::line::Line;
 use crate::meter::Meter;
 use crate::metrics::{Listening, Transport};
 use crate::publication::Publication;
-use crate::wire::{Io, Wire};
+use crate::wire::Io;
 
 /// The subprotocol of envelopes with cursors.
 const SUBPROTOCOL: &str = "openline.v1";
@@ -79,19 +76,26 @@ pub(crate) async fn open(
         .max_message(app.now().config.max_message)
         .max_outbox(2 * BATCH)
         .write_timeout(app.now().config.write_timeout);
-    let mut upgrade = upgrade.config(config);
+    let upgrade = upgrade.config(config);
     // Over HTTP/2 it is one stream of a connection, which is busy for as long as the stream is.
     let is_alone = request.version() < Version::HTTP_2;
-    if is_alone {
-        upgrade = upgrade.regain(regain);
-    }
     let busy = line.as_ref().filter(|_| !is_alone).map(Line::hold);
+    let whole = line.as_ref().filter(|_| is_alone);
+    let whole = whole.map(|line| line.takeover.upgrade());
     let (tasks, cut) = (app.tasks.clone(), app.cut.clone());
     let right = Right { filter, grant };
     // In one box, of which a future that waits for two things would hold several copies.
     let served = Box::pin(async move {
         let _busy = busy;
-        match upgrade.await {
+        let socket = match whole {
+            Some(whole) => match whole.await {
+                Ok((io, early)) => Ok(upgrade.over(transport(io), early)),
+                // The connection has failed, and told so.
+                Err(_) => return,
+            },
+            None => upgrade.await,
+        };
+        match socket {
             Ok(socket) => {
                 Session::new(&app, socket, spoken, right, subscription, line)
                     .run(&app)
@@ -104,17 +108,11 @@ pub(crate) async fn open(
     Ok(response.map(|()| Body::empty()))
 }
 
-/// The bare connection from under hyper and the server's own wrapper.
-fn regain(upgraded: Upgraded) -> (Stream, Bytes) {
-    match upgraded.downcast::<TokioIo<Wire>>() {
-        Ok(parts) => {
-            let stream = match parts.io.into_inner().into_io() {
-                Io::Tcp(tcp) => tcp.into(),
-                Io::Tls(tls) => Stream::new(tls),
-            };
-            (stream, parts.read_buf)
-        }
-        Err(upgraded) => (Stream::new(TokioIo::new(upgraded)), Bytes::new()),
+/// A connection as what is below a WebSocket.
+fn transport(io: Io) -> Stream {
+    match io {
+        Io::Tcp(tcp) => tcp.into(),
+        Io::Tls(tls) => Stream::new(tls),
     }
 }
 

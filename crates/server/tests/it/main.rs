@@ -8,6 +8,7 @@ mod auth;
 mod cors;
 mod drain;
 mod limits;
+mod memory;
 mod meters;
 mod operation;
 mod page;

@@ -29,7 +29,7 @@ async fn ask(address: SocketAddr, method: &str, path: &str, host: &str) -> Respo
 }
 
 /// The value of one line of the metrics.
-async fn metric(server: &Harness, line: &str) -> f64 {
+pub(crate) async fn metric(server: &Harness, line: &str) -> f64 {
     let got = ask(server.metrics.unwrap(), "GET", "/metrics", "localhost").await;
     assert_eq!(got.status, 200);
     assert!(
