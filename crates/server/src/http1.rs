@@ -37,15 +37,17 @@ pub(crate) async fn serve(app: &Arc<App>, router: Router, io: Io, line: Arc<Line
     let idle = now.config.idle_timeout;
     drop(now);
     let mut wire = Wire::new(io, Arc::clone(&line), head, write);
-    while is_asked(app, &mut wire, &line, idle).await {
+    let mut patience = idle;
+    while is_asked(app, &mut wire, &line, patience).await {
         let spoken = Box::pin(speak(app, &router, wire, &line, idle)).await;
         let Some((rest, taken)) = spoken else {
             return;
         };
         wire = rest;
+        patience = idle;
         let _answering = line.hold();
         match taken {
-            Taken::Idle => {}
+            Taken::Idle => patience = idle.saturating_sub(KEPT),
             Taken::Wait(wait, asked) => {
                 let Some(response) = waited(&mut wire, &wait).await else {
                     return;
@@ -71,12 +73,12 @@ pub(crate) async fn serve(app: &Arc<App>, router: Router, io: Io, line: Arc<Line
 }
 
 /// Waits for a request's first bytes. No if none is to be waited for any more.
-async fn is_asked(app: &App, wire: &mut Wire, line: &Line, idle: Duration) -> bool {
+async fn is_asked(app: &App, wire: &mut Wire, line: &Line, patience: Duration) -> bool {
     tokio::select! {
         biased;
         received = poll_fn(|cx| wire.poll_received(cx)) => received.unwrap_or(false),
         () = last_call(app, line) => false,
-        () = sleep(idle) => false,
+        () = sleep(patience) => false,
     }
 }
 

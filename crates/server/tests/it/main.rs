@@ -7,6 +7,7 @@ mod attacks;
 mod auth;
 mod cors;
 mod drain;
+mod held;
 mod limits;
 mod memory;
 mod meters;

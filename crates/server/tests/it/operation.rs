@@ -16,7 +16,7 @@ use tokio_rustls::client::TlsStream;
 
 use crate::common::{Connection, Harness, Response, request, soon};
 
-fn with_metrics(config: &mut Config) {
+pub(crate) fn with_metrics(config: &mut Config) {
     config.metrics.listen = Some("127.0.0.1:0".parse().unwrap());
 }
 
