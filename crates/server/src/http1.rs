@@ -22,7 +22,7 @@ use tokio::time::sleep;
 use crate::connection::{MAX_BUFFER, MAX_HEAD, Tracked, ended, last_call, routed};
 use crate::http::{App, Wait, answer};
 use crate::line::Line;
-use crate::takeover::{Taken, lock};
+use crate::takeover::{Asked, Taken, lock};
 use crate::transport::chunks;
 use crate::transport::pieces::Pieces;
 use crate::wire::{Deadline, Io, Wire};
@@ -54,14 +54,15 @@ pub(crate) async fn serve(app: &Arc<App>, router: Router, io: Io, line: Arc<Line
                 };
                 line.takeover.answer(response);
                 // hyper writes the answer, to a request that looks like the one before.
-                wire.put_back(asked.again().as_bytes());
+                let is_last = asked.is_last || app.drain.has_begun();
+                wire.put_back(Asked { is_last, ..asked }.again().as_bytes());
             }
             Taken::Stream(pieces, asked) => {
                 if let Err(error) = chunks::send(&mut wire, &pieces).await {
                     tracing::debug!(%error, "a stream was given up");
                     return;
                 }
-                if asked.is_last() {
+                if asked.is_last {
                     break;
                 }
             }
@@ -115,14 +116,14 @@ async fn speak(
         if !line.is_flushed() {
             return line.takeover.poll_lagged(cx).map(|()| Came::Lagged);
         }
-        let is_idle = if line.is_answering() {
-            kept.stop();
-            false
-        } else {
+        let taken = line.takeover.take(|| {
+            if line.is_answering() {
+                kept.stop();
+                return false;
+            }
             kept.start(KEPT);
             kept.poll(cx).is_ready()
-        };
-        let taken = line.takeover.take(is_idle);
+        });
         taken.map_or(Poll::Pending, |taken| Poll::Ready(Came::Taken(taken)))
     })
     .await;

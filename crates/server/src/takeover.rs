@@ -53,14 +53,16 @@ pub(crate) enum Taken {
 /// What the form of an answer depends on.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Asked {
-    head: bool,
-    close: bool,
+    /// By `HEAD`, not by `GET`.
+    is_head: bool,
+    /// The connection ends with the answer.
+    pub(crate) is_last: bool,
 }
 
 impl Asked {
     /// Of a request that is whole and of HTTP/1.1.
     fn of(request: &Request<Incoming>) -> Option<Self> {
-        let head = match *request.method() {
+        let is_head = match *request.method() {
             Method::GET => false,
             Method::HEAD => true,
             _ => return None,
@@ -68,7 +70,7 @@ impl Asked {
         if request.version() != Version::HTTP_11 || !request.body().is_end_stream() {
             return None;
         }
-        let close = request
+        let is_last = request
             .headers()
             .get_all(CONNECTION)
             .into_iter()
@@ -76,17 +78,12 @@ impl Asked {
                 let mut options = line.as_bytes().split(|&byte| byte == b',');
                 options.any(|option| option.trim_ascii().eq_ignore_ascii_case(b"close"))
             });
-        Some(Self { head, close })
-    }
-
-    /// Whether the connection ends with the answer.
-    pub(crate) fn is_last(self) -> bool {
-        self.close
+        Some(Self { is_head, is_last })
     }
 
     /// A request that is answered in the same form.
     pub(crate) fn again(self) -> &'static str {
-        match (self.head, self.close) {
+        match (self.is_head, self.is_last) {
             (false, false) => "GET / HTTP/1.1\r\n\r\n",
             (false, true) => "GET / HTTP/1.1\r\nconnection: close\r\n\r\n",
             (true, false) => "HEAD / HTTP/1.1\r\n\r\n",
@@ -148,8 +145,8 @@ impl Takeover {
         }
     }
 
-    /// Takes what goes on, if it can go on without hyper; what is idle, only if `idle`.
-    pub(crate) fn take(&self, idle: bool) -> Option<Taken> {
+    /// Takes what goes on, if it can go on without hyper; where nothing does, that, if `is_idle`.
+    pub(crate) fn take(&self, is_idle: impl FnOnce() -> bool) -> Option<Taken> {
         let mut state = self.state();
         let asked = state.asked?;
         let taken = match &state.what {
@@ -160,7 +157,7 @@ impl Takeover {
         };
         let taken = match taken {
             Some(taken) => taken,
-            None if idle => Taken::Idle,
+            None if is_idle() => Taken::Idle,
             None => return None,
         };
         *state = State::default();
