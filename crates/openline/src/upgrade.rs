@@ -150,6 +150,13 @@ impl Upgrade {
         self
     }
 
+    /// Opens it on a connection of HTTP/1.1 that was taken from hyper itself, once hyper has sent the response: with
+    /// `poll_without_shutdown` and `into_parts` rather than `with_upgrades`. `early` are the bytes that hyper has read.
+    pub fn over(self, stream: impl Into<Stream>, early: bytes::Bytes) -> WebSocket {
+        let connection = Connection::server(self.config, now()).with_deflate(self.deflate);
+        WebSocket::new(stream.into(), connection, early, self.subprotocol)
+    }
+
     /// How to get the bare transport back where hyper was not given a `TokioIo<TcpStream>`: from the `Upgraded`, and
     /// with it the bytes that hyper has read. A transport that is not regained still works, behind hyper's box.
     pub fn regain(mut self, regain: Regain) -> Self {

@@ -2,15 +2,21 @@
 
 mod common;
 
+use std::convert::Infallible;
+
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{FromRequestParts, Request};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use common::{REQUEST, once, read_head};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
 use openline::axum::WebSocketUpgrade;
 use openline::{
-    Acceptor, Client, CloseCode, Config, Deflate, Error, HandshakeError, ServerOptions,
+    Acceptor, Client, CloseCode, Config, Deflate, Error, HandshakeError, ServerOptions, http,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -282,6 +288,34 @@ async fn attack_29_an_upgrade_is_waited_for_again_or_given_up_server() {
         peer.read_to_end(&mut said).await.unwrap();
         assert!(said.starts_with(b"HTTP/1.1 101 "));
     }
+}
+
+#[tokio::test]
+async fn a_connection_that_was_taken_from_hyper_becomes_a_websocket() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("ws://{}/", listener.local_addr().unwrap());
+    let hello = b"\x81\x85\0\0\0\0hello";
+    let mut peer = sent(&url, &[REQUEST.as_bytes(), hello].concat()).await;
+
+    let (give, mut given) = tokio::sync::mpsc::unbounded_channel();
+    let service = service_fn(|mut request: http::Request<Incoming>| {
+        let options = ServerOptions::default();
+        let (response, upgrade) = openline::upgrade(&mut request, &options).unwrap();
+        give.send(upgrade).unwrap();
+        std::future::ready(Ok::<_, Infallible>(response.map(|()| Body::empty())))
+    });
+    let (tcp, _) = listener.accept().await.unwrap();
+    let connection = http1::Builder::new().serve_connection(TokioIo::new(tcp), service);
+    let parts = connection.without_shutdown().await.unwrap();
+    let upgrade = given.recv().await.unwrap();
+    let mut ws = upgrade.over(parts.io.into_inner(), parts.read_buf);
+
+    assert!(read_head(&mut peer).await.starts_with("HTTP/1.1 101 "));
+    assert_eq!(ws.next().await.unwrap().unwrap().as_text(), Some("hello"));
+    ws.send("there").await.unwrap();
+    let mut got = [0; 7];
+    peer.read_exact(&mut got).await.unwrap();
+    assert_eq!(&got, b"\x81\x05there");
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! One connection: HTTP/1.1, or where TLS agreed on it HTTP/2, by hyper, until it ends or becomes a WebSocket.
 
 use std::convert::Infallible;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -12,7 +12,7 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
-use hyper::server::conn::{http1, http2};
+use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::net::TcpStream;
@@ -20,15 +20,16 @@ use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt as _;
 
-use crate::http::{App, router};
+use crate::http::{App, answer, router};
+use crate::http1;
 use crate::limits::{self, Origin, Place};
 use crate::line::{Answering, Line};
 use crate::wire::{Io, Wire};
 
 /// Longest head of a request in bytes; past it, as past 100 fields, the answer is `431`.
-const MAX_HEAD: usize = 32 * 1024;
+pub(crate) const MAX_HEAD: usize = 32 * 1024;
 /// Bytes that hyper keeps of what came, and of an answer that the client is slow to take.
-const MAX_BUFFER: usize = 64 * 1024;
+pub(crate) const MAX_BUFFER: usize = 64 * 1024;
 /// Requests at once on a connection of HTTP/2; any more wait.
 const MAX_STREAMS: u32 = 100;
 /// Bytes that may come on one of its streams before they are taken, and on all of them together: what
@@ -114,24 +115,38 @@ async fn begin(
 }
 
 /// HTTP until the connection ends, or becomes a WebSocket.
-async fn http(app: &App, router: Router, io: Io, line: Arc<Line>) {
-    let service = {
-        let line = Arc::clone(&line);
-        service_fn(move |mut request: Request<Incoming>| {
-            let answering = line.request();
-            request.extensions_mut().insert(Arc::clone(&line));
-            let answer = router.clone().oneshot(request.map(Body::new));
-            async move {
-                let Ok(response) = answer.await;
-                Ok::<_, Infallible>(tracked(response, answering))
-            }
-        })
-    };
-    let now = app.now();
-    let config = &now.config;
-    let (idle, write) = (config.idle_timeout, config.write_timeout);
+async fn http(app: &Arc<App>, router: Router, io: Io, line: Arc<Line>) {
+    // Either alone, since a future has room for the larger one.
     if io.is_http2() {
+        Box::pin(http2(app, router, io, line)).await;
+    } else {
+        Box::pin(http1::serve(app, router, io, line)).await;
+    }
+}
+
+async fn http2(app: &Arc<App>, router: Router, io: Io, line: Arc<Line>) {
+    let mut connection = {
+        let service = {
+            let (app, line) = (Arc::clone(app), Arc::clone(&line));
+            service_fn(move |request| {
+                let answering = line.request();
+                let routed = Box::pin(routed(router.clone(), Arc::clone(&line), request));
+                let app = Arc::clone(&app);
+                async move {
+                    // While one is held, nothing is left of it but what waits for the answer.
+                    let response = match answer(routed.await) {
+                        Ok(response) => response,
+                        Err(wait) => wait.await,
+                    };
+                    app.metrics.answered(response.status());
+                    Ok::<_, Infallible>(Tracked::body_of(response, answering))
+                }
+            })
+        };
+        let now = app.now();
+        let config = &now.config;
         // Bytes that bring no request come at any time, and are given as long as silence is.
+        let (idle, write) = (config.idle_timeout, config.write_timeout);
         let wire = Wire::new(io, Arc::clone(&line), idle, write);
         let connection = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
@@ -145,40 +160,31 @@ async fn http(app: &App, router: Router, io: Io, line: Arc<Line>) {
             .keep_alive_interval(config.heartbeat)
             .keep_alive_timeout(config.header_timeout)
             .serve_connection(TokioIo::new(wire), service);
-        drop(now);
-        let mut connection = pin!(connection);
-        ended(tokio::select! {
-            ended = &mut connection => ended,
-            () = last_call(app, &line) => {
-                connection.as_mut().graceful_shutdown();
-                connection.await
-            }
-        });
-    } else {
-        let wire = Wire::new(io, Arc::clone(&line), config.header_timeout, write);
-        let connection = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(idle)
-            .max_header_size(MAX_HEAD)
-            .max_buf_size(MAX_BUFFER)
-            .serve_connection(TokioIo::new(wire), service)
-            .with_upgrades();
-        drop(now);
-        let mut connection = pin!(connection);
-        ended(tokio::select! {
-            ended = &mut connection => ended,
-            () = last_call(app, &line) => {
-                // It ends after the request that is being answered.
-                connection.as_mut().graceful_shutdown();
-                connection.await
-            }
-        });
-    }
+        Box::pin(connection)
+    };
+    ended(tokio::select! {
+        ended = &mut connection => ended,
+        () = last_call(app, &line) => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    });
+}
+
+/// The way of a request through the routes.
+pub(crate) async fn routed(
+    router: Router,
+    line: Arc<Line>,
+    mut request: Request<Incoming>,
+) -> Response<Body> {
+    request.extensions_mut().insert(line);
+    let Ok(response) = router.oneshot(request.map(Body::new)).await;
+    response
 }
 
 /// Waits until the connection is to take no more requests: when the server is to end, but not before the
 /// first one, for who has just connected has been let in.
-async fn last_call(app: &App, line: &Line) {
+pub(crate) async fn last_call(app: &App, line: &Line) {
     /// How often it is looked whether the first request has come.
     const LOOK: Duration = Duration::from_millis(20);
     /// How long the first one is waited for.
@@ -189,26 +195,29 @@ async fn last_call(app: &App, line: &Line) {
             sleep(LOOK).await;
         }
     };
-    let _ = timeout(PATIENCE, asked).await;
+    let _ = Box::pin(timeout(PATIENCE, asked)).await;
 }
 
-fn ended(ended: hyper::Result<()>) {
+pub(crate) fn ended(ended: hyper::Result<()>) {
     if let Err(error) = ended {
         tracing::debug!(%error, "a connection failed");
     }
 }
 
-fn tracked(response: Response<Body>, answering: Answering) -> Response<Tracked> {
-    response.map(|body| Tracked {
-        body,
-        _answering: answering,
-    })
-}
-
 /// A body that tells when it was sent, or given up.
-struct Tracked {
+pub(crate) struct Tracked {
     body: Body,
     _answering: Answering,
+}
+
+impl Tracked {
+    /// An answer with that body.
+    pub(crate) fn body_of(response: Response<Body>, answering: Answering) -> Response<Self> {
+        response.map(|body| Self {
+            body,
+            _answering: answering,
+        })
+    }
 }
 
 impl HttpBody for Tracked {

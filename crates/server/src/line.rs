@@ -1,10 +1,11 @@
 //! What is known of one connection by all who serve it.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::limits::{Origin, Place};
 use crate::meter::Meter;
+use crate::takeover::Takeover;
 
 /// One client's connection, from its first byte to its last, HTTP and WebSocket.
 #[derive(Debug)]
@@ -12,6 +13,10 @@ pub(crate) struct Line {
     /// Requests whose answer is not sent whole: 0 or 1, but for pipelining.
     requests: AtomicUsize,
     tally: Mutex<Tally>,
+    /// Whether all that was written has left.
+    flushed: AtomicBool,
+    /// What may go on without hyper.
+    pub(crate) takeover: Takeover,
     /// Where it comes from.
     pub(crate) origin: Origin,
     /// The connection's place among all, given back when nobody knows the connection any more.
@@ -33,6 +38,8 @@ impl Line {
         Self {
             requests: AtomicUsize::new(0),
             tally: Mutex::default(),
+            flushed: AtomicBool::new(true),
+            takeover: Takeover::default(),
             origin,
             place: Arc::new(place),
         }
@@ -80,6 +87,16 @@ impl Line {
             meter.add_up(up);
             meter.add_down(bytes as u64);
         }
+    }
+
+    /// Whether nothing of what was written is still here.
+    pub(crate) fn is_flushed(&self) -> bool {
+        self.flushed.load(Ordering::Relaxed)
+    }
+
+    /// Notes that something is written, or that all of it has left.
+    pub(crate) fn set_flushed(&self, flushed: bool) {
+        self.flushed.store(flushed, Ordering::Relaxed);
     }
 
     fn tally(&self) -> MutexGuard<'_, Tally> {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep};
@@ -50,6 +51,8 @@ macro_rules! either {
 #[derive(Debug)]
 pub(crate) struct Wire {
     io: Io,
+    /// What comes before all that is still to be received.
+    before: Bytes,
     line: Arc<Line>,
     header_timeout: Duration,
     write_timeout: Duration,
@@ -73,6 +76,7 @@ impl Wire {
         head.start(header_timeout);
         Self {
             io,
+            before: Bytes::new(),
             line,
             header_timeout,
             write_timeout,
@@ -85,6 +89,25 @@ impl Wire {
     /// The bare connection.
     pub(crate) fn into_io(self) -> Io {
         self.io
+    }
+
+    /// Puts `bytes` before all that is still to be received.
+    pub(crate) fn put_back(&mut self, bytes: &[u8]) {
+        if !bytes.is_empty() {
+            // A copy, since it would keep the whole buffer that it is of.
+            self.before = [bytes, &self.before].concat().into();
+        }
+    }
+
+    /// Waits until something is received, and keeps it to be read. No at the end.
+    pub(crate) fn poll_received(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
+        if self.before.is_empty() {
+            let mut bytes = [0; 1024];
+            let mut bytes = ReadBuf::new(&mut bytes);
+            ready!(Pin::new(&mut *self).poll_read(cx, &mut bytes))?;
+            self.before = Bytes::copy_from_slice(bytes.filled());
+        }
+        Poll::Ready(Ok(!self.before.is_empty()))
     }
 
     /// Books the outcome of a write, or gives a client up that takes nothing.
@@ -117,6 +140,14 @@ impl AsyncRead for Wire {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        if !this.before.is_empty() {
+            let count = this.before.len().min(buf.remaining());
+            buf.put_slice(&this.before.split_to(count));
+            if this.before.is_empty() {
+                this.before = Bytes::new();
+            }
+            return Poll::Ready(Ok(()));
+        }
         let answering = this.line.is_answering();
         if answering {
             this.head.stop();
@@ -146,6 +177,7 @@ impl AsyncWrite for Wire {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
+        this.line.set_flushed(false);
         let written = either!(&mut this.io, stream => Pin::new(stream).poll_write(cx, bytes));
         this.written(written, cx)
     }
@@ -156,6 +188,7 @@ impl AsyncWrite for Wire {
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
+        this.line.set_flushed(false);
         let written =
             either!(&mut this.io, stream => Pin::new(stream).poll_write_vectored(cx, slices));
         this.written(written, cx)
@@ -166,13 +199,18 @@ impl AsyncWrite for Wire {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        either!(&mut self.get_mut().io, stream => Pin::new(stream).poll_flush(cx))
+        let this = self.get_mut();
+        ready!(either!(&mut this.io, stream => Pin::new(stream).poll_flush(cx)))?;
+        this.line.set_flushed(true);
+        Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        ready!(either!(&mut this.io, stream => Pin::new(stream).poll_shutdown(cx)))?;
         this.linger.start(LINGER);
+        if either!(&mut this.io, stream => Pin::new(stream).poll_shutdown(cx))?.is_pending() {
+            return this.linger.poll(cx).map(Ok);
+        }
         let mut scrap = [0; 4096];
         while this.linger.poll(cx).is_pending() {
             let mut scrap = ReadBuf::new(&mut scrap);
@@ -188,14 +226,14 @@ impl AsyncWrite for Wire {
 
 /// A moment after which something is given up, kept for as long as the connection.
 #[derive(Debug, Default)]
-struct Deadline {
+pub(crate) struct Deadline {
     sleep: Option<Pin<Box<Sleep>>>,
     running: bool,
 }
 
 impl Deadline {
     /// Starts it, unless it runs.
-    fn start(&mut self, time: Duration) {
+    pub(crate) fn start(&mut self, time: Duration) {
         if self.running {
             return;
         }
@@ -206,12 +244,12 @@ impl Deadline {
         }
     }
 
-    fn stop(&mut self) {
+    pub(crate) fn stop(&mut self) {
         self.running = false;
     }
 
     /// Ready once it has passed.
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         match &mut self.sleep {
             Some(sleep) if self.running => sleep.as_mut().poll(cx),
             _ => Poll::Pending,

@@ -17,15 +17,13 @@ pub(crate) async fn admit(
     mut request: Request,
     next: Next,
 ) -> Response {
-    let response = match judge(&app, &app.now(), &request) {
+    match judge(&app, &app.now(), &request) {
         Ok(client) => {
             request.extensions_mut().extend(client);
             next.run(request).await
         }
         Err(problem) => problem.into_response(),
-    };
-    app.metrics.answered(response.status());
-    response
+    }
 }
 
 fn judge(app: &App, now: &Current, request: &Request) -> Result<http::Extensions, Problem> {

@@ -2,6 +2,7 @@
 
 mod admit;
 mod guard;
+mod held;
 mod negotiate;
 mod openapi;
 mod problem;
@@ -18,7 +19,7 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use http::header::{ALLOW, CACHE_CONTROL, CONNECTION, HeaderValue, VARY};
-use http::{HeaderMap, Method, StatusCode};
+use http::{Method, StatusCode};
 use hyper::ext::Protocol;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -35,11 +36,13 @@ use crate::meter::{self, Meters};
 use crate::metrics::Metrics;
 use crate::publisher::Publisher;
 use crate::slow::SlowRules;
-use crate::transport::{poll, stream, ws};
+use crate::transport::poll::{self, Answer};
+use crate::transport::{stream, ws};
 use crate::{Config, admin, pages};
 
 pub(crate) use self::admit::refusal;
 pub(crate) use self::guard::{BadEntry, Guard, guarded};
+pub(crate) use self::held::{Wait, answer};
 use self::negotiate::Form;
 pub(crate) use self::negotiate::Known;
 pub(crate) use self::problem::{Kind, Problem};
@@ -299,49 +302,33 @@ async fn listen(
         Form::Sse => stream::sse(app, grant, filter, since).await,
         Form::Ndjson => stream::ndjson(app, grant, filter, since).await,
         Form::Plain => {
-            let wait = Wait::from(headers, &grant);
+            let asked = negotiate::wait(headers);
+            let wait = within(asked.unwrap_or_default(), &grant);
             let answer = match filter {
                 Filter::Exact(channel) if is_state => {
-                    poll::state(&app, channel, Known::from(headers), wait.time()).await
+                    poll::state(app, channel, Known::from(headers), wait).await
                 }
-                filter => poll::page(&app, &filter, since, query.limit, wait.time()).await,
+                filter => poll::page(app, filter, since, query.limit, wait).await,
             };
-            Ok(wait.applied_to(answer))
+            let mut response = match answer {
+                Ok(Answer::Now(response)) => response,
+                Ok(Answer::Later(wait)) => held::stand_in(wait, request.method()),
+                Err(problem) => problem.into_response(),
+            };
+            if let Some(time) = asked
+                && let Ok(value) = HeaderValue::try_from(format!("wait={}", time.as_secs()))
+            {
+                response.headers_mut().insert("preference-applied", value);
+            }
+            Ok(response)
         }
     }
 }
 
-/// What `Prefer: wait` asks for, and the word that it was done.
-struct Wait {
-    asked: Option<Duration>,
-    time: Duration,
-}
-
-impl Wait {
-    /// Nobody is held for longer than the right to listen lasts.
-    fn from(headers: &HeaderMap, grant: &Grant) -> Self {
-        let asked = negotiate::wait(headers);
-        let time = asked.unwrap_or_default();
-        let left = grant
-            .expires
-            .map(|end| end.saturating_duration_since(Instant::now()));
-        Self {
-            asked,
-            time: left.map_or(time, |left| left.min(time)),
-        }
-    }
-
-    fn time(&self) -> Duration {
-        self.time
-    }
-
-    fn applied_to(&self, answer: Result<Response, Problem>) -> Response {
-        let mut response = answer.unwrap_or_else(IntoResponse::into_response);
-        if let Some(time) = self.asked
-            && let Ok(value) = HeaderValue::try_from(format!("wait={}", time.as_secs()))
-        {
-            response.headers_mut().insert("preference-applied", value);
-        }
-        response
-    }
+/// So long, but no longer than the right to listen lasts.
+fn within(time: Duration, grant: &Grant) -> Duration {
+    let left = grant
+        .expires
+        .map(|end| end.saturating_duration_since(Instant::now()));
+    left.map_or(time, |left| left.min(time))
 }

@@ -1,5 +1,7 @@
 //! The ways to listen: each turns what a broker has into bytes for one client.
 
+pub(crate) mod chunks;
+pub(crate) mod pieces;
 pub(crate) mod poll;
 mod session;
 pub(crate) mod stream;

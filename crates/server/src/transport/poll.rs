@@ -20,19 +20,25 @@ use crate::broker::{Page, Since};
 use crate::channel::{Channel, Filter};
 use crate::cursor::Cursor;
 use crate::drain::Turn;
-use crate::http::{App, Kind, Known, Problem};
+use crate::http::{App, Kind, Known, Problem, Wait};
 use crate::hub::Live;
-use crate::metrics::Transport;
+use crate::metrics::{Listening, Transport};
 use crate::publication::Publication;
+
+/// An answer, or what waits for one.
+pub(crate) enum Answer {
+    Now(Response),
+    Later(Wait),
+}
 
 /// The state of a channel: its latest publication unless the client has it, which is waited for
 /// up to `wait`.
 pub(crate) async fn state(
-    app: &App,
+    app: Arc<App>,
     channel: Channel,
     known: Known,
     wait: Duration,
-) -> Result<Response, Problem> {
+) -> Result<Answer, Problem> {
     let deadline = Instant::now() + wait;
     let mut latest = app.broker.latest(&channel).await?;
     // `*` means what there is when the request comes.
@@ -40,22 +46,36 @@ pub(crate) async fn state(
         (Known::Any, Some(latest)) => Known::Cursors(vec![latest.cursor()]),
         (Known::Any, None) => Known::Cursors(Vec::new()),
         (Known::Cursors(cursors), latest) => {
-            Known::Cursors(honoured(app, &channel, cursors, latest.as_deref()).await?)
+            Known::Cursors(honoured(&app, &channel, cursors, latest.as_deref()).await?)
         }
     };
-    let is_news = |latest: &Option<Arc<Publication>>| {
-        latest
-            .as_ref()
-            .is_some_and(|publication| !known.has(publication))
-    };
-    if !is_news(&latest) && !wait.is_zero() {
+    if !is_news(&latest, &known) && !wait.is_zero() {
         let filter = Filter::Exact(channel.clone());
         let mut subscription = app.broker.subscribe(&filter, Since::Start).await?;
         latest = subscription.missed.try_next();
-        while !is_news(&latest) && published(app, &mut subscription.live, deadline).await {
-            latest = app.broker.latest(&channel).await?;
+        if !is_news(&latest, &known) {
+            let mut waiting = Waiting::new(app, subscription.live, deadline);
+            return Ok(later(async move {
+                while !is_news(&latest, &known) && waiting.published().await {
+                    latest = waiting.app.broker.latest(&channel).await?;
+                }
+                latest_or_none(&channel, &known, latest)
+            }));
         }
     }
+    latest_or_none(&channel, &known, latest).map(Answer::Now)
+}
+
+fn is_news(latest: &Option<Arc<Publication>>, known: &Known) -> bool {
+    latest.as_ref().is_some_and(|latest| !known.has(latest))
+}
+
+/// The latest publication, unless the client knows it.
+fn latest_or_none(
+    channel: &Channel,
+    known: &Known,
+    latest: Option<Arc<Publication>>,
+) -> Result<Response, Problem> {
     match latest {
         Some(latest) if known.has(&latest) => {
             let mut response = StatusCode::NOT_MODIFIED.into_response();
@@ -99,39 +119,68 @@ async fn honoured(
 /// A piece of the stream, as JSON; if there is nothing after `since` yet, it is waited for up to
 /// `wait`.
 pub(crate) async fn page(
-    app: &App,
-    filter: &Filter,
+    app: Arc<App>,
+    filter: Filter,
     since: Since,
     limit: usize,
     wait: Duration,
-) -> Result<Response, Problem> {
+) -> Result<Answer, Problem> {
     let deadline = Instant::now() + wait;
-    let mut page = app.broker.read(filter, since, limit).await?;
+    let mut page = app.broker.read(&filter, since, limit).await?;
     if page.publications.is_empty() && page.recovered && !wait.is_zero() {
         let from = Since::Cursor(page.cursor);
-        let mut subscription = app.broker.subscribe(filter, from).await?;
+        let subscription = app.broker.subscribe(&filter, from).await?;
         if subscription.missed.is_empty() && subscription.recovered {
-            published(app, &mut subscription.live, deadline).await;
+            let mut waiting = Waiting::new(app, subscription.live, deadline);
+            return Ok(later(async move {
+                waiting.published().await;
+                let page = waiting.app.broker.read(&filter, from, limit).await?;
+                Ok(json(&page))
+            }));
         }
-        page = app.broker.read(filter, from, limit).await?;
+        page = app.broker.read(&filter, from, limit).await?;
     }
-    Ok(json(&page))
+    Ok(Answer::Now(json(&page)))
 }
 
-/// Waits until something is published; no if the time is over, or the server is to end.
-async fn published(app: &App, live: &mut Live, deadline: Instant) -> bool {
-    let listening = app.metrics.listener(Transport::Poll);
-    tokio::select! {
-        biased;
-        // One that lags was published to.
-        next = live.next() => {
-            if let Ok(publication) = next {
-                listening.delivered(1, publication.time());
-            }
-            true
+fn later(answer: impl Future<Output = Result<Response, Problem>> + Send + 'static) -> Answer {
+    Answer::Later(Box::pin(async {
+        answer.await.unwrap_or_else(IntoResponse::into_response)
+    }))
+}
+
+/// One that waits for a publication.
+struct Waiting {
+    app: Arc<App>,
+    live: Live,
+    deadline: Instant,
+    listening: Listening,
+}
+
+impl Waiting {
+    fn new(app: Arc<App>, live: Live, deadline: Instant) -> Self {
+        Self {
+            listening: app.metrics.listener(Transport::Poll),
+            app,
+            live,
+            deadline,
         }
-        () = tokio::time::sleep_until(deadline) => false,
-        () = app.drain.turn(Turn::any()) => false,
+    }
+
+    /// Waits until something is published; no if the time is over, or the server is to end.
+    async fn published(&mut self) -> bool {
+        tokio::select! {
+            biased;
+            // One that lags was published to.
+            next = self.live.next() => {
+                if let Ok(publication) = next {
+                    self.listening.delivered(1, publication.time());
+                }
+                true
+            }
+            () = tokio::time::sleep_until(self.deadline) => false,
+            () = self.app.drain.turn(Turn::any()) => false,
+        }
     }
 }
 

@@ -1,15 +1,14 @@
 //! Answers that do not end: Server-Sent Events and lines of JSON.
 
-use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use futures_util::stream;
 use http::header::{CONTENT_TYPE, HeaderValue};
+use tokio::time::{Instant, sleep_until};
 
+use super::pieces::{Out, Pieces};
 use super::standing;
 use crate::auth::Grant;
 use crate::broker::{Missed, Since, Subscription};
@@ -47,8 +46,8 @@ pub(crate) async fn sse(
     let form = Lines {
         transport: Transport::Sse,
         form,
-        beat: Bytes::from_static(b":\n\n"),
-        expired: Bytes::from_static(EXPIRED_EVENT.as_bytes()),
+        beat: ":\n\n",
+        expired: EXPIRED_EVENT,
     };
     Ok(respond(
         "text/event-stream",
@@ -71,8 +70,8 @@ pub(crate) async fn ndjson(
     let form = Lines {
         transport: Transport::Ndjson,
         form: Publication::envelope_line,
-        beat: Bytes::from_static(b"\n"),
-        expired: Bytes::from_static(EXPIRED_LINE.as_bytes()),
+        beat: "\n",
+        expired: EXPIRED_LINE,
     };
     Ok(respond(
         "application/x-ndjson",
@@ -81,11 +80,7 @@ pub(crate) async fn ndjson(
 }
 
 fn respond(content_type: &'static str, outflow: Outflow) -> Response {
-    let pieces = stream::unfold(outflow, async |mut outflow| {
-        let piece = outflow.next().await?;
-        Some((Ok::<_, Infallible>(piece), outflow))
-    });
-    let mut response = Body::from_stream(pieces).into_response();
+    let mut response = Pieces::of(|out| outflow.run(out)).into_response();
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     // Asks a proxy before the server not to collect what is sent until there is enough of it.
@@ -104,17 +99,17 @@ struct Outflow {
     heartbeat: Duration,
     app: Arc<App>,
     turn: Turn,
-    /// What the client may listen by; `None` once it was told that it may not any more.
-    grant: Option<Grant>,
+    /// What the client may listen by.
+    grant: Grant,
 }
 
 /// How things are said on one kind of stream.
 struct Lines {
     transport: Transport,
     form: fn(&Publication) -> &Bytes,
-    beat: Bytes,
+    beat: &'static str,
     /// The right to listen is over.
-    expired: Bytes,
+    expired: &'static str,
 }
 
 impl Outflow {
@@ -134,53 +129,71 @@ impl Outflow {
             heartbeat: app.now().config.heartbeat,
             app: Arc::clone(app),
             turn: Turn::any(),
-            grant: Some(grant),
+            grant,
         }
     }
 
-    /// The next piece. The stream ends when the server does and when the client lags; it comes
+    /// Gives piece after piece. The stream ends when the server does and when the client lags; it comes
     /// back with its last cursor, and is told what it missed.
-    async fn next(&mut self) -> Option<Bytes> {
+    async fn run(mut self, out: Out) {
         if let Some(first) = self.first.take() {
-            return Some(first);
+            out.give(first).await;
         }
-        if self.app.drain.is_turn(self.turn) {
-            return None;
+        if let Err(Lagged) = self.give_all(&out).await {
+            self.app.metrics.lagged();
+            out.lagged();
         }
-        let grant = self.grant.take()?;
-        if grant.is_over() {
-            return Some(self.lines.expired.clone());
-        }
-        match self.missed.next().await {
-            Ok(Some(missed)) => {
-                self.grant = Some(grant);
-                self.listening.delivered(1, missed.time());
-                return Some((self.lines.form)(&missed).clone());
+    }
+
+    async fn give_all(&mut self, out: &Out) -> Result<(), Lagged> {
+        loop {
+            if self.app.drain.is_turn(self.turn) {
+                return Ok(());
             }
-            Ok(None) => {}
-            Err(Lagged) => {
-                self.app.metrics.lagged();
-                return None;
+            if self.grant.is_over() {
+                out.give(Bytes::from_static(self.lines.expired.as_bytes()))
+                    .await;
+                return Ok(());
             }
+            self.missed.load().await?;
+            if let Some(missed) = self.missed.try_next() {
+                let piece = self.said(&missed);
+                self.give(out, piece).await?;
+                continue;
+            }
+            let beat = Instant::now() + self.heartbeat;
+            // One timer for both: which of them it was is seen then.
+            let silent = sleep_until(self.grant.expires.map_or(beat, |end| end.min(beat)));
+            let piece = tokio::select! {
+                biased;
+                () = self.app.drain.turn(self.turn) => return Ok(()),
+                next = self.live.next() => {
+                    let next = next?;
+                    self.said(&next)
+                }
+                () = silent => {
+                    if self.grant.is_over() {
+                        continue;
+                    }
+                    Bytes::from_static(self.lines.beat.as_bytes())
+                }
+            };
+            self.give(out, piece).await?;
         }
-        let next = tokio::time::timeout(self.heartbeat, self.live.next());
-        let piece = tokio::select! {
+    }
+
+    /// Gives a piece, unless the client lags before it has taken that.
+    async fn give(&mut self, out: &Out, piece: Bytes) -> Result<(), Lagged> {
+        tokio::select! {
             biased;
-            () = self.app.drain.turn(self.turn) => return None,
-            () = grant.expired() => return Some(self.lines.expired.clone()),
-            next = next => match next {
-                Ok(Ok(publication)) => {
-                    self.listening.delivered(1, publication.time());
-                    (self.lines.form)(&publication).clone()
-                }
-                Ok(Err(Lagged)) => {
-                    self.app.metrics.lagged();
-                    return None;
-                }
-                Err(_elapsed) => self.lines.beat.clone(),
-            },
-        };
-        self.grant = Some(grant);
-        Some(piece)
+            () = out.give(piece) => Ok(()),
+            lagged = self.live.lagged() => Err(lagged),
+        }
+    }
+
+    /// What is said of a publication, which is counted.
+    fn said(&self, publication: &Publication) -> Bytes {
+        self.listening.delivered(1, publication.time());
+        (self.lines.form)(publication).clone()
     }
 }

@@ -5,11 +5,8 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::extract::Request;
 use axum::response::Response;
-use bytes::Bytes;
 use http::Version;
 use http::header::{CONNECTION, HeaderMap, SEC_WEBSOCKET_VERSION, UPGRADE};
-use hyper::upgrade::Upgraded;
-use hyper_util::rt::TokioIo;
 use openline::{OriginPolicy, Rejection, ServerOptions, Stream};
 
 use super::session::{self, Held, Session, Spoken};
@@ -20,7 +17,7 @@ use crate::config::Config;
 use crate::http::{App, Kind, Problem};
 use crate::hub::BATCH;
 use crate::line::Line;
-use crate::wire::{Io, Wire};
+use crate::wire::Io;
 
 /// The subprotocol of envelopes with cursors.
 const SUBPROTOCOL: &str = "openline.v1";
@@ -62,20 +59,27 @@ pub(crate) async fn open(
              openline.v1",
         ));
     }
-    let mut upgrade = upgrade.config(Arc::clone(&app.now().websocket));
+    let upgrade = upgrade.config(Arc::clone(&app.now().websocket));
     // Over HTTP/2 it is one stream of a connection, which is busy for as long as the stream is.
     let is_alone = request.version() < Version::HTTP_2;
-    if is_alone {
-        upgrade = upgrade.regain(regain);
-    }
     let line = request.extensions().get::<Arc<Line>>().cloned();
     let held = line.as_ref().map(|line| match is_alone {
         true => Held::Place(Arc::clone(&line.place)),
         false => Held::Stream(line.hold()),
     });
+    let whole = line.as_ref().filter(|_| is_alone);
+    let whole = whole.map(|line| line.takeover.upgrade());
     let (tasks, cut) = (app.tasks.clone(), app.cut.clone());
     let opened = async move {
-        match upgrade.await {
+        let socket = match whole {
+            // Without it, the connection has failed, and told so.
+            Some(whole) => {
+                let (io, early) = whole.await.ok()?;
+                Ok(upgrade.over(transport(io), early))
+            }
+            None => upgrade.await,
+        };
+        match socket {
             Ok(socket) => {
                 let meter = line.and_then(|line| line.take_meter());
                 let session = Session::new(app, socket, spoken, &grant, subscription, held);
@@ -102,17 +106,11 @@ pub(crate) fn config(config: &Config) -> Arc<openline::Config> {
     Arc::new(websocket)
 }
 
-/// The bare connection from under hyper and the server's own wrapper.
-fn regain(upgraded: Upgraded) -> (Stream, Bytes) {
-    match upgraded.downcast::<TokioIo<Wire>>() {
-        Ok(parts) => {
-            let stream = match parts.io.into_inner().into_io() {
-                Io::Tcp(tcp) => tcp.into(),
-                Io::Tls(tls) => Stream::new(tls),
-            };
-            (stream, parts.read_buf)
-        }
-        Err(upgraded) => (Stream::new(TokioIo::new(upgraded)), Bytes::new()),
+/// A connection as what is below a WebSocket.
+fn transport(io: Io) -> Stream {
+    match io {
+        Io::Tcp(tcp) => tcp.into(),
+        Io::Tls(tls) => Stream::new(tls),
     }
 }
 

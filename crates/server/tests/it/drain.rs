@@ -44,7 +44,8 @@ async fn everybody_is_let_go_properly() {
     server.shut_down();
     assert!(events.event().await.is_none());
     assert!(lines.object().await.is_none());
-    assert_eq!(held.response("GET").await.status, 304);
+    let held = held.response("GET").await;
+    assert_eq!((held.status, held.header("connection")), (304, "close"));
     assert_eq!(json(&page.response("GET").await.body)["recovered"], true);
     assert!(idle.is_at_end().await);
     assert!(soon(socket.next()).await.is_none());

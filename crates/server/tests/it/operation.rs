@@ -16,7 +16,7 @@ use tokio_rustls::client::TlsStream;
 
 use crate::common::{Connection, Harness, Response, request, soon};
 
-fn with_metrics(config: &mut Config) {
+pub(crate) fn with_metrics(config: &mut Config) {
     config.metrics.listen = Some("127.0.0.1:0".parse().unwrap());
 }
 
@@ -29,7 +29,7 @@ async fn ask(address: SocketAddr, method: &str, path: &str, host: &str) -> Respo
 }
 
 /// The value of one line of the metrics.
-async fn metric(server: &Harness, line: &str) -> f64 {
+pub(crate) async fn metric(server: &Harness, line: &str) -> f64 {
     let got = ask(server.metrics.unwrap(), "GET", "/metrics", "localhost").await;
     assert_eq!(got.status, 200);
     assert!(

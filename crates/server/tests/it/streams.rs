@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::common::http::Event;
-use crate::common::{Connection, Harness};
+use crate::common::{Connection, Harness, Issuer, request, seconds_from_now, soon};
 
 const SSE: (&str, &str) = ("Accept", "text/event-stream");
 const NDJSON: (&str, &str) = ("Accept", "application/x-ndjson");
@@ -291,19 +291,19 @@ async fn attack_03_a_stalled_stream_ends_and_costs_the_others_nothing_server() {
                 .starts_with(&format!("{number} "))
         );
     }
-    // What was on the way comes, in order, and then a proper end: the client is to come back.
-    let mut last = None;
-    let mut seen = 0;
-    while let Some(event) = stalled.event().await {
-        assert!(event.data.starts_with(&format!("{seen} ")));
-        last = Some(event.id);
-        seen += 1;
+    // What was on the way comes, in order, and then the end of the connection: the client is to come back.
+    let rest = String::from_utf8(stalled.rest().await).unwrap();
+    let whole = rest.rsplit_once("\n\n").unwrap().0;
+    let events: Vec<_> = whole.split("\n\n").collect();
+    for (seen, event) in events.iter().enumerate() {
+        assert!(event.contains(&format!("\ndata: {seen} ")), "{seen}");
     }
     assert!(
-        seen < COUNT,
+        events.len() < COUNT,
         "20 MB do not fit in the queue and the sockets"
     );
-    let last = last.unwrap();
+    let last = events.last().unwrap().lines().next().unwrap();
+    let last = last.strip_prefix("id: ").unwrap().to_owned();
     let mut resumed = server
         .stream("/channels/a", &[SSE, ("Last-Event-ID", &last)])
         .await;
@@ -314,4 +314,84 @@ async fn attack_03_a_stalled_stream_ends_and_costs_the_others_nothing_server() {
             .data
             .starts_with(&format!("{} ", COUNT - 1))
     );
+}
+
+/// Its place is free again though it has read nothing, and long before it would be given up for that.
+async fn loses_its_place(first: usize, then: usize) {
+    let server = Harness::with(|config| {
+        config.max_connections = 1;
+        config.max_queue = 1 << 20;
+        config.history.bytes = 1 << 30;
+        config.write_timeout = Duration::from_secs(3600);
+    })
+    .await;
+    let filler = "x".repeat(200_000);
+    let begin = server.publish("a", "begin").await;
+    for _ in 0..first {
+        server.publish("a", &filler).await;
+    }
+    let path = format!("/channels/a?since={begin}");
+    let _stalled = server.stream(&path, &[SSE]).await;
+    for _ in 0..then {
+        server.publish("a", &filler).await;
+        tokio::task::yield_now().await;
+    }
+    soon(async {
+        loop {
+            let got = server.get("/channels/b", &[]).await;
+            if got.status == 404 {
+                break;
+            }
+            got.problem(503, "busy");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_listener_that_stalls_loses_its_connection_when_it_lags() {
+    loses_its_place(0, 100).await;
+}
+
+#[tokio::test]
+async fn one_that_stalls_on_what_it_missed_does_too() {
+    loses_its_place(100, 20).await;
+}
+
+#[tokio::test]
+async fn a_client_of_http_1_0_gets_a_stream_without_chunks() {
+    let server = Harness::start().await;
+    server.publish("a", "1").await;
+    let mut connection = server.connect().await;
+    connection
+        .send(b"GET /channels/a HTTP/1.0\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n")
+        .await;
+    let (status, headers) = connection.head().await;
+    assert_eq!((status, headers.get("transfer-encoding")), (200, None));
+    let begin = b"event: ready\n";
+    assert_eq!(connection.bytes(begin.len()).await, begin);
+}
+
+#[tokio::test]
+async fn after_a_stream_the_connection_is_asked_again() {
+    let issuer = Issuer::secret();
+    let server = Harness::with(|config| config.token.secret = Some(issuer.shared())).await;
+    let claims = |seconds| json!({"exp": seconds_from_now(seconds), "sub": "u", "openline": {"subscribe": ["a"]}});
+    let bearer = |seconds| format!("Bearer {}", issuer.token(claims(seconds)));
+    let short = bearer(1);
+    let mut connection = server
+        .stream("/channels/a", &[SSE, ("Authorization", &short)])
+        .await;
+    let mut names = Vec::new();
+    while let Some(event) = connection.event().await {
+        names.push(event.name);
+    }
+    assert_eq!(names, ["ready", "expired"]);
+    let long = bearer(60);
+    let again = request("GET", "/channels/a", &[("Authorization", &long)], b"");
+    connection.send(&again).await;
+    connection
+        .response("GET")
+        .await
+        .problem(404, "no-publication");
 }

@@ -142,6 +142,21 @@ impl Connection {
         (size > 0).then_some(chunk)
     }
 
+    /// What comes of a chunked body up to the connection's end, which may be in the middle of it.
+    pub(crate) async fn rest(&mut self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        soon(self.stream.read_to_end(&mut bytes)).await.unwrap();
+        let (mut rest, mut body) = (&bytes[..], Vec::new());
+        while let Some(at) = rest.windows(2).position(|window| window == b"\r\n") {
+            let size = std::str::from_utf8(&rest[..at]).unwrap();
+            let size = usize::from_str_radix(size, 16).unwrap();
+            let chunk = &rest[at + 2..];
+            body.extend_from_slice(&chunk[..size.min(chunk.len())]);
+            rest = chunk.get(size + 2..).unwrap_or_default();
+        }
+        body
+    }
+
     /// The text of a streamed body up to `end`, which is taken too; `None` at the body's proper end.
     pub(crate) async fn until(&mut self, end: &str) -> Option<String> {
         loop {

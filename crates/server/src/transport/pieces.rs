@@ -1,0 +1,139 @@
+//! The body of an answer that does not end: pieces that a future gives one by one.
+//!
+//! So what is sent is a plain loop, of which one allocation is all that there is. hyper sends the pieces as a body, or the
+//! connection does without hyper.
+
+use std::convert::Infallible;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
+
+use axum::body::{Body, HttpBody};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use http_body::Frame;
+
+use crate::takeover::lock;
+
+/// The pieces, of which the next is asked for when there is room for it.
+pub(crate) struct Pieces {
+    slot: Arc<Mutex<Slot>>,
+    /// `None` when the last was given.
+    giving: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+}
+
+/// Where the future puts a piece.
+pub(crate) struct Out(Arc<Mutex<Slot>>);
+
+#[derive(Default)]
+struct Slot {
+    piece: Option<Bytes>,
+    wanted: bool,
+    lagged: bool,
+}
+
+impl Pieces {
+    /// The pieces that a future puts where it is told.
+    pub(crate) fn of<F: Future<Output = ()> + Send + 'static>(
+        giving: impl FnOnce(Out) -> F,
+    ) -> Self {
+        let slot = Arc::default();
+        Self {
+            giving: Some(Box::pin(giving(Out(Arc::clone(&slot))))),
+            slot,
+        }
+    }
+
+    /// The next piece; `None` at the end.
+    pub(crate) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        if let Some(piece) = lock(&self.slot).want() {
+            return Poll::Ready(Some(piece));
+        }
+        self.go_on(cx);
+        match lock(&self.slot).take() {
+            Some(piece) => Poll::Ready(Some(piece)),
+            None if self.giving.is_none() => Poll::Ready(None),
+            None => Poll::Pending,
+        }
+    }
+
+    /// Whether it is of no use to send what was given, since the client lags; asks for nothing.
+    pub(crate) fn poll_lagged(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.go_on(cx);
+        if lock(&self.slot).lagged {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
+    }
+
+    fn go_on(&mut self, cx: &mut Context<'_>) {
+        if let Some(giving) = &mut self.giving
+            && giving.as_mut().poll(cx).is_ready()
+        {
+            self.giving = None;
+        }
+    }
+}
+
+impl Slot {
+    /// Asks for a piece, which may be there.
+    fn want(&mut self) -> Option<Bytes> {
+        self.wanted = true;
+        self.take()
+    }
+
+    fn take(&mut self) -> Option<Bytes> {
+        let piece = self.piece.take()?;
+        self.wanted = false;
+        Some(piece)
+    }
+}
+
+impl Out {
+    /// Gives a piece, which must not be empty; done once another is asked for.
+    pub(crate) async fn give(&self, piece: Bytes) {
+        lock(&self.0).piece = Some(piece);
+        // Nobody needs to be woken: whoever polls looks what there is.
+        poll_fn(|_| {
+            let slot = lock(&self.0);
+            if slot.piece.is_none() && slot.wanted {
+                Poll::Ready(())
+            } else {
+                Poll::Pending
+            }
+        })
+        .await;
+    }
+
+    /// Says that the client lags.
+    pub(crate) fn lagged(&self) {
+        lock(&self.0).lagged = true;
+    }
+}
+
+/// A body that others can take the pieces from.
+struct Shared(Arc<Mutex<Pieces>>);
+
+impl HttpBody for Shared {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let piece = lock(&self.0).poll_next(cx);
+        piece.map(|piece| piece.map(|piece| Ok(Frame::data(piece))))
+    }
+}
+
+impl IntoResponse for Pieces {
+    fn into_response(self) -> Response {
+        let pieces = Arc::new(Mutex::new(self));
+        let mut response = Response::new(Body::new(Shared(Arc::clone(&pieces))));
+        response.extensions_mut().insert(pieces);
+        response
+    }
+}
