@@ -14,7 +14,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::admin;
 use crate::auth::{Auth, AuthError};
-use crate::broker::{Broker, DiskBroker, MemoryBroker, OpenError};
+use crate::broker::{Broker, DiskBroker, MemoryBroker, OpenError, Retention};
 use crate::channel::{Channel, NameError};
 use crate::config::Config;
 use crate::connection::Connections;
@@ -182,11 +182,11 @@ async fn listen(address: SocketAddr) -> Result<TcpListener, BindError> {
 /// The log that `config` asks for, with `hub` for those who follow it.
 async fn open(config: &Config, hub: Hub) -> Result<Arc<dyn Broker>, BindError> {
     let keys = config.max_idempotency_keys;
-    let history = config.history.clone();
+    let retention = Retention::of(config);
     match config.data_dir.clone().filter(|_| !config.memory) {
-        None => Ok(Arc::new(MemoryBroker::new(history, keys, hub))),
+        None => Ok(Arc::new(MemoryBroker::new(retention, keys, hub))),
         Some(dir) => {
-            let open = move || DiskBroker::open(&dir, history, keys, hub);
+            let open = move || DiskBroker::open(&dir, retention, keys, hub);
             let opened = tokio::task::spawn_blocking(open).await;
             Ok(Arc::new(opened.map_err(|_| BindError::Stopped)??))
         }
@@ -445,7 +445,7 @@ fn bounds(config: &Config) -> Result<(), BindError> {
     for (name, limit) in [
         ("history.count", history.count),
         ("history.bytes", history.bytes),
-        ("history.total_bytes", history.total_bytes),
+        ("history.total_bytes", history.total_bytes.unwrap_or(1)),
         ("history.channels", history.channels),
         ("max_publication", config.max_publication),
         (
@@ -469,6 +469,14 @@ fn bounds(config: &Config) -> Result<(), BindError> {
             });
         }
     }
+    for namespace in config.namespaces.values() {
+        if namespace.history.bytes == Some(0) {
+            return Err(BindError::Limit {
+                name: "namespaces.NAME.history.bytes",
+                bounds: AT_LEAST_ONE,
+            });
+        }
+    }
     for (name, limit) in [
         ("max_connections", config.max_connections),
         ("max_bodies", config.max_bodies),
@@ -478,15 +486,22 @@ fn bounds(config: &Config) -> Result<(), BindError> {
             return Err(BindError::Limit { name, bounds });
         }
     }
+    let ages = config.namespaces.values();
+    let ages = ages.filter_map(|namespace| namespace.history.age);
+    let ages = ages.map(|age| ("namespaces.NAME.history.age", age));
     for (name, time) in [
         ("history.age", history.age),
+        ("data_dir_wait", config.data_dir_wait),
         ("header_timeout", config.header_timeout),
         ("body_timeout", config.body_timeout),
         ("idle_timeout", config.idle_timeout),
         ("write_timeout", config.write_timeout),
         ("heartbeat", config.heartbeat),
         ("drain_timeout", config.drain_timeout),
-    ] {
+    ]
+    .into_iter()
+    .chain(ages)
+    {
         if time.is_zero() || time > YEAR {
             return Err(BindError::Limit {
                 name,

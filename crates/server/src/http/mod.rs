@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::auth::{Action, Auth, Grant};
-use crate::broker::Broker;
+use crate::broker::{Broker, Retention};
 use crate::channel::{Channel, Filter};
 use crate::drain::Drain;
 use crate::hub::Hub;
@@ -115,6 +115,7 @@ impl App {
 
     /// Puts something else into force, for all requests to come.
     pub(crate) fn change(&self, new: Current) {
+        self.broker.retain(Retention::of(&new.config));
         self.hub.set_thinning(SlowRules::of(&new.config));
         let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
         *current = Arc::new(new);

@@ -12,8 +12,8 @@ use http::header::{CONNECTION, HeaderMap, SEC_WEBSOCKET_VERSION, UPGRADE};
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use openline::{
-    Broadcast, CloseCode, Message, OriginPolicy, Receiver, Rejection, Sender, ServerOptions,
-    Stream, Traffic, WebSocket,
+    Broadcast, CloseCode, Deflate, Message, OriginPolicy, Receiver, Rejection, Sender,
+    ServerOptions, Stream, Takeover, Traffic, WebSocket,
 };
 use serde::Deserialize;
 
@@ -33,6 +33,9 @@ use crate::wire::{Io, Wire};
 
 /// The subprotocol of envelopes with cursors.
 const SUBPROTOCOL: &str = "openline.v1";
+/// The window of what is sent compressed, in bits: one that clients that ask for a smaller one than 15 ask for by default,
+/// so that nearly all take the same form of a publication.
+const WINDOW_BITS: u8 = 12;
 /// Bytes after which what is queued for the client is flushed before more is.
 const BATCH: usize = 128 * 1024;
 
@@ -56,9 +59,11 @@ pub(crate) async fn open(
 ) -> Result<Response, Problem> {
     let line = request.extensions().get::<Arc<Line>>().cloned();
     // Origins were judged for all transports alike before this.
+    let deflate = compression(&app, &filter);
     let options = ServerOptions::default()
         .subprotocol(SUBPROTOCOL)
-        .origins(OriginPolicy::Any);
+        .origins(OriginPolicy::Any)
+        .deflate(deflate.map(|deflate| deflate.policy()));
     let (response, upgrade) = openline::upgrade(&mut request, &options).map_err(refusal)?;
     let spoken = match (&filter, upgrade.subprotocol()) {
         (Filter::Exact(_), None) => Spoken::Bodies,
@@ -78,6 +83,7 @@ pub(crate) async fn open(
     let config = openline::Config::default()
         .max_message(app.now().config.max_message)
         .max_outbox(2 * BATCH)
+        .deflate(deflate)
         .write_timeout(app.now().config.write_timeout);
     let mut upgrade = upgrade.config(config);
     // Over HTTP/2 it is one stream of a connection, which is busy for as long as the stream is.
@@ -102,6 +108,18 @@ pub(crate) async fn open(
     });
     tasks.spawn(cut.run_until_cancelled_owned(served));
     Ok(response.map(|()| Body::empty()))
+}
+
+/// How what `filter` asks for is compressed, if it is to be: each publication by itself, so that all who agree on the same
+/// window share one form of it and no connection has a compressor, or a window, of its own.
+fn compression(app: &App, filter: &Filter) -> Option<Deflate> {
+    let deflate = || {
+        Deflate::default()
+            .takeover(Takeover::Never)
+            .client_no_context_takeover(true)
+            .server_max_window_bits(WINDOW_BITS)
+    };
+    app.now().config.compresses(filter).then(deflate)
 }
 
 /// The bare connection from under hyper and the server's own wrapper.
