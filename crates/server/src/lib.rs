@@ -52,6 +52,7 @@ mod slow;
 mod tls;
 mod transport;
 mod wire;
+mod work;
 
 pub use auth::{AuthError, KeyHash, NewKey};
 pub use broker::{

@@ -18,14 +18,14 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use http::header::{ALLOW, CACHE_CONTROL, CONNECTION, HeaderValue, VARY};
-use http::{HeaderMap, Method, StatusCode};
+use http::{HeaderMap, Method, StatusCode, Version};
 use hyper::ext::Protocol;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::auth::{Action, Auth, Grant};
-use crate::broker::{Broker, Retention};
+use crate::broker::{Broker, BrokerError, Outage, Retention};
 use crate::channel::{Channel, Filter};
 use crate::drain::Drain;
 use crate::hub::Hub;
@@ -36,6 +36,7 @@ use crate::metrics::Metrics;
 use crate::publisher::Publisher;
 use crate::slow::SlowRules;
 use crate::transport::{poll, stream, ws};
+use crate::work::{Work, Working};
 use crate::{Config, admin, pages};
 
 pub(crate) use self::admit::refusal;
@@ -64,6 +65,8 @@ pub(crate) struct App {
     /// Used only where the pages that read them are served.
     pub(crate) meters: Meters,
     pub(crate) metrics: Arc<Metrics>,
+    /// Requests that may need the log, and connections that have not asked yet.
+    pub(crate) work: Work,
     /// Begins when the server is to end: whoever holds a request lets go.
     pub(crate) drain: Drain,
     /// Cancelled when nobody is waited for any more: every connection ends where it is.
@@ -100,6 +103,7 @@ impl App {
             hub,
             meters: Meters::default(),
             limits: Arc::new(Limits::new(config)),
+            work: Work::default(),
             drain: Drain::default(),
             cut: CancellationToken::new(),
             tasks: TaskTracker::new(),
@@ -147,16 +151,23 @@ pub(crate) fn router(app: Arc<App>) -> Router {
             Arc::clone(&app),
             admit::admit,
         ))
-        .layer(middleware::from_fn(end_after_refused_upgrade))
+        .layer(middleware::from_fn_with_state(
+            Arc::clone(&app),
+            end_connection,
+        ))
         .with_state(app)
 }
 
-/// Has the connection end with the refusal of a WebSocket. A proxy that does not look at the answer takes the connection
-/// for a tunnel once an upgrade was asked for, and lets everything through: what follows must be nobody's request.
-async fn end_after_refused_upgrade(request: Request, next: Next) -> Response {
+/// Has the connection end with the last answer of a server that ends, and with the refusal of a WebSocket. A proxy that does
+/// not look at the answer takes the connection for a tunnel once an upgrade was asked for, and lets everything through:
+/// what follows must be nobody's request.
+async fn end_connection(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     let is_asked_for = ws::is_asked_for(request.headers());
+    // Later ones have a way of their own to say so.
+    let may_be_last = request.version() < Version::HTTP_2;
     let mut response = next.run(request).await;
-    if is_asked_for && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+    let is_last = may_be_last && app.drain.has_begun();
+    if (is_asked_for || is_last) && response.status() != StatusCode::SWITCHING_PROTOCOLS {
         response
             .headers_mut()
             .append(CONNECTION, HeaderValue::from_static("close"));
@@ -184,6 +195,8 @@ async fn channel(State(app): State<Arc<App>>, request: Request) -> Response {
 }
 
 async fn dispatch(app: Arc<App>, request: Request) -> Result<Response, Problem> {
+    let closed = || BrokerError::from(Outage::Closed);
+    let working = app.work.begin().ok_or_else(closed)?;
     let now = app.now();
     let path = request.uri().path();
     let filter = url::filter(path.strip_prefix("/channels/").unwrap_or(path))?;
@@ -216,7 +229,8 @@ async fn dispatch(app: Arc<App>, request: Request) -> Result<Response, Problem> 
                 grows()?;
             }
             let grant = may(action, &filter).await?;
-            listen(app, grant, filter, query, Request::from_parts(parts, body)).await
+            let request = Request::from_parts(parts, body);
+            listen(app, working, grant, filter, query, request).await
         }
         Method::CONNECT if parts.extensions.get::<Protocol>().is_some() => {
             grows()?;
@@ -271,6 +285,7 @@ fn only_channel(filter: Filter, what: &str) -> Result<Channel, Problem> {
 /// `since`.
 async fn listen(
     app: Arc<App>,
+    working: Working,
     grant: Grant,
     filter: Filter,
     query: Query,
@@ -289,9 +304,9 @@ async fn listen(
             let wait = Wait::from(headers, &grant);
             let answer = match filter {
                 Filter::Exact(channel) if is_state => {
-                    poll::state(&app, channel, Known::from(headers), wait.time()).await
+                    poll::state(&app, working, channel, Known::from(headers), wait.time()).await
                 }
-                filter => poll::page(&app, &filter, since, query.limit, wait.time()).await,
+                filter => poll::page(&app, working, &filter, since, query.limit, wait.time()).await,
             };
             Ok(wait.applied_to(answer))
         }

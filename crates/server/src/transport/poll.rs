@@ -24,16 +24,19 @@ use crate::http::{App, Kind, Known, Problem};
 use crate::hub::Live;
 use crate::metrics::Transport;
 use crate::publication::Publication;
+use crate::work::Working;
 
 /// The state of a channel: its latest publication unless the client has it, which is waited for
 /// up to `wait`.
 pub(crate) async fn state(
     app: &App,
+    working: Working,
     channel: Channel,
     known: Known,
     wait: Duration,
 ) -> Result<Response, Problem> {
     let deadline = Instant::now() + wait;
+    let mut working = Some(working);
     let mut latest = app.broker.latest(&channel).await?;
     // `*` means what there is when the request comes.
     let known = match (known, &latest) {
@@ -52,7 +55,9 @@ pub(crate) async fn state(
         let filter = Filter::Exact(channel.clone());
         let mut subscription = app.broker.subscribe(&filter, Since::Start).await?;
         latest = subscription.missed.try_next();
-        while !is_news(&latest) && published(app, &mut subscription.live, deadline).await {
+        while !is_news(&latest)
+            && published(app, &mut working, &mut subscription.live, deadline).await
+        {
             latest = app.broker.latest(&channel).await?;
         }
     }
@@ -100,6 +105,7 @@ async fn honoured(
 /// `wait`.
 pub(crate) async fn page(
     app: &App,
+    working: Working,
     filter: &Filter,
     since: Since,
     limit: usize,
@@ -111,15 +117,22 @@ pub(crate) async fn page(
         let from = Since::Cursor(page.cursor);
         let mut subscription = app.broker.subscribe(filter, from).await?;
         if subscription.missed.is_empty() && subscription.recovered {
-            published(app, &mut subscription.live, deadline).await;
+            published(app, &mut Some(working), &mut subscription.live, deadline).await;
         }
         page = app.broker.read(filter, from, limit).await?;
     }
     Ok(json(&page))
 }
 
-/// Waits until something is published; no if the time is over, or the server is to end.
-async fn published(app: &App, live: &mut Live, deadline: Instant) -> bool {
+/// Waits until something is published; no if the time is over, or the server is to end. Who is held so does not hold the log,
+/// of which the newest part, which is all that may be asked for afterwards, can be read when it is closed too.
+async fn published(
+    app: &App,
+    working: &mut Option<Working>,
+    live: &mut Live,
+    deadline: Instant,
+) -> bool {
+    *working = None;
     let listening = app.metrics.listener(Transport::Poll);
     tokio::select! {
         biased;

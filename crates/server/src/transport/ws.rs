@@ -318,7 +318,11 @@ impl Session {
         let outlet: Arc<dyn Outlet> = self.outlet.clone();
         loop {
             if self.missed.load().await.is_err() {
-                return End::Lagged;
+                // Once the server is to end its log is closed.
+                return match app.drain.has_begun() {
+                    true => End::Drain,
+                    false => End::Lagged,
+                };
             }
             let more = match self.fill() {
                 Ok(more) => more,
