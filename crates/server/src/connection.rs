@@ -196,7 +196,7 @@ async fn last_call(app: &App, line: &Line, working: Option<Working>) {
     /// How often it is looked whether the first request has come.
     const LOOK: Duration = Duration::from_millis(20);
     /// How long that moment is.
-    const MOMENT: Duration = Duration::from_millis(250);
+    const MOMENT: Duration = Duration::from_millis(500);
     app.drain.begun().await;
     let asked = async {
         while !line.place.was_asked() {
