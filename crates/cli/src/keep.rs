@@ -4,11 +4,11 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::Args;
-use openline_server::{Config, Setting};
+use openline_server::{Config, Raw, Setting, Settings as _};
 
 use crate::error::Error;
 
-/// The options of `serve` for the settings `data_dir` and `memory`, which the settings' declaration gives no options to:
+/// The options of `serve` for the settings `data_dir`, `data_dir_wait` and `memory`, which the settings' declaration gives no options to:
 /// `demo` has none of them.
 #[derive(Debug, Args)]
 pub(crate) struct Keep {
@@ -21,18 +21,26 @@ pub(crate) struct Keep {
     /// OPENLINE_MEMORY]
     #[arg(long, conflicts_with = "data_dir")]
     memory: bool,
+
+    /// How long a start waits for another server to let go of the directory [default: 30s] [env:
+    /// OPENLINE_DATA_DIR_WAIT]
+    #[arg(long, value_name = "TIME", conflicts_with = "memory")]
+    data_dir_wait: Option<String>,
 }
 
 impl Keep {
     /// Whether a setting has its option here.
     pub(crate) fn has(setting: &Setting) -> bool {
-        matches!(setting.path.as_slice(), ["data_dir" | "memory"])
+        matches!(
+            setting.path.as_slice(),
+            ["data_dir" | "data_dir_wait" | "memory"]
+        )
     }
 
     /// Puts what the command line says over what the file and the environment said, and the default under it.
     ///
     /// # Errors
-    /// [`Error::NoDataDir`].
+    /// [`Error::NoDataDir`] and [`Error::Setting`].
     pub(crate) fn settle(&self, config: &mut Config) -> Result<(), Error> {
         self.settle_in(config, |name| std::env::var_os(name))
     }
@@ -45,6 +53,11 @@ impl Keep {
         if let Some(directory) = &self.data_dir {
             config.data_dir = Some(directory.clone());
             config.memory = false;
+        }
+        if let Some(time) = &self.data_dir_wait {
+            let set = config.set(&["data_dir_wait"], &Raw::Text(time.clone()));
+            let place = "--data-dir-wait".to_owned();
+            set.map_err(|problem| Error::Setting { place, problem })?;
         }
         config.memory |= self.memory;
         if !config.memory && config.data_dir.is_none() {
@@ -108,6 +121,7 @@ mod tests {
             let keep = Keep {
                 data_dir: option.0.map(PathBuf::from),
                 memory: option.1,
+                data_dir_wait: None,
             };
             let mut config = Config {
                 data_dir: setting.0.map(PathBuf::from),

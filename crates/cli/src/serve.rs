@@ -29,7 +29,11 @@ pub(crate) async fn serve(args: Serve) -> Result<(), Error> {
         }
         _ => "publications are kept in memory, and gone with this server".to_owned(),
     };
-    let server = bind(config).await?;
+    // It may wait for another server to let go of the log.
+    let server = tokio::select! {
+        server = bind(config) => server?,
+        () = shutdown.clone().requested() => return Ok(()),
+    };
     talk(kept);
     tokio::spawn(reload(load, server.reload(), hangups));
     Output::new().line(&listening(&server)).await?;

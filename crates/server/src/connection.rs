@@ -25,6 +25,7 @@ use crate::http1;
 use crate::limits::{self, Origin, Place};
 use crate::line::{Answering, Line};
 use crate::wire::{Io, Wire};
+use crate::work::Working;
 
 /// Longest head of a request in bytes; past it, as past 100 fields, the answer is `431`.
 pub(crate) const MAX_HEAD: usize = 32 * 1024;
@@ -57,13 +58,16 @@ impl Connections {
     pub(crate) fn serve(&self, tcp: TcpStream, origin: Origin, place: Place) {
         let (app, router) = (Arc::clone(&self.app), self.router.clone());
         let cut = app.cut.clone();
+        // Who has just connected has been let in, and may need the log.
+        let working = app.work.begin();
         self.app.tasks.spawn(async move {
             // In one box, of which a future that waits for two things would hold several copies.
             let served = Box::pin(async {
                 // What it takes to begin is in a box, so that it is gone while the connection lives.
                 let begun = Box::pin(begin(&app, tcp, origin, &place)).await;
                 if let Some((io, origin)) = begun {
-                    http(&app, router, io, Arc::new(Line::new(origin, place))).await;
+                    let line = Arc::new(Line::new(origin, place));
+                    http(&app, router, io, line, working).await;
                 }
             });
             cut.run_until_cancelled(served).await;
@@ -110,21 +114,33 @@ async fn begin(
     tokio::select! {
         biased;
         begun = begun => begun,
-        () = app.drain.begun() => None,
+        () = no_later(app) => None,
     }
 }
 
 /// HTTP until the connection ends, or becomes a WebSocket.
-async fn http(app: &Arc<App>, router: Router, io: Io, line: Arc<Line>) {
+async fn http(
+    app: &Arc<App>,
+    router: Router,
+    io: Io,
+    line: Arc<Line>,
+    working: Option<Working>,
+) {
     // Either alone, since a future has room for the larger one.
     if io.is_http2() {
-        Box::pin(http2(app, router, io, line)).await;
+        Box::pin(http2(app, router, io, line, working)).await;
     } else {
-        Box::pin(http1::serve(app, router, io, line)).await;
+        Box::pin(http1::serve(app, router, io, line, working)).await;
     }
 }
 
-async fn http2(app: &Arc<App>, router: Router, io: Io, line: Arc<Line>) {
+async fn http2(
+    app: &Arc<App>,
+    router: Router,
+    io: Io,
+    line: Arc<Line>,
+    mut working: Option<Working>,
+) {
     let mut connection = {
         let service = {
             let (app, line) = (Arc::clone(app), Arc::clone(&line));
@@ -164,7 +180,7 @@ async fn http2(app: &Arc<App>, router: Router, io: Io, line: Arc<Line>) {
     };
     ended(tokio::select! {
         ended = &mut connection => ended,
-        () = last_call(app, &line) => {
+        () = last_call(app, &line, &mut working) => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }
@@ -182,13 +198,23 @@ pub(crate) async fn routed(
     response
 }
 
+/// How long one that has been let in is waited for, until it is known what it asks, when the server is to end.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Waits until a connection that has not begun is not waited for any more.
+async fn no_later(app: &App) {
+    app.drain.begun().await;
+    sleep(PATIENCE).await;
+}
+
 /// Waits until the connection is to take no more requests: when the server is to end, but not before the
-/// first one, for who has just connected has been let in.
-pub(crate) async fn last_call(app: &App, line: &Line) {
+/// first one, for who has just connected has been let in, and is `working` until then. One that is idle is given a moment: its
+/// client may be about to ask, and would not know whether it was heard; the answer says that it is the last.
+pub(crate) async fn last_call(app: &App, line: &Line, working: &mut Option<Working>) {
     /// How often it is looked whether the first request has come.
     const LOOK: Duration = Duration::from_millis(20);
-    /// How long the first one is waited for.
-    const PATIENCE: Duration = Duration::from_secs(1);
+    /// How long that moment is.
+    const MOMENT: Duration = Duration::from_millis(500);
     app.drain.begun().await;
     let asked = async {
         while !line.place.was_asked() {
@@ -196,6 +222,10 @@ pub(crate) async fn last_call(app: &App, line: &Line) {
         }
     };
     let _ = Box::pin(timeout(PATIENCE, asked)).await;
+    *working = None;
+    if !line.is_answering() {
+        sleep(MOMENT).await;
+    }
 }
 
 pub(crate) fn ended(ended: hyper::Result<()>) {

@@ -26,6 +26,7 @@ use crate::takeover::{Asked, Taken, lock};
 use crate::transport::chunks;
 use crate::transport::pieces::Pieces;
 use crate::wire::{Deadline, Io, Wire};
+use crate::work::Working;
 
 /// How long a connection that asks nothing keeps hyper, since it may ask again soon.
 const KEPT: Duration = Duration::from_secs(1);

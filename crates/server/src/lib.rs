@@ -54,19 +54,20 @@ mod takeover;
 mod tls;
 mod transport;
 mod wire;
+mod work;
 
 pub use auth::{AuthError, KeyHash, NewKey};
 pub use broker::{
-    Appended, Broker, BrokerError, DiskBroker, Fingerprint, Idempotency, KEY_LIFETIME,
-    MemoryBroker, Missed, MissedPage, OpenError, Outage, Page, Pages, Scope, Since, Stats,
-    Subscription,
+    AppendOptions, Appended, Bounds, Broker, BrokerError, DiskBroker, Fingerprint, Idempotency,
+    KEY_LIFETIME, MemoryBroker, Missed, MissedPage, OpenError, Outage, Page, Pages, Retention,
+    Scope, Since, Stats, Subscription,
 };
 pub use channel::{Channel, Filter, MAX_NAME, MAX_SEGMENT, MAX_SEGMENTS, NameError, Pattern};
 pub use clock::{Clock, SystemClock};
 pub use config::{
-    Anonymous, ApiKey, Config, Decision, ForwardedBy, HistoryLimits, LogFormat, MetricsConfig,
-    Namespace, ProxyConfig, Raw, Secret, Setting, SettingError, Settings, Slow, SlowPolicy,
-    TlsConfig, TokenConfig, WebhookConfig,
+    Anonymous, ApiKey, Config, Decision, ForwardedBy, History, HistoryLimits, LogFormat,
+    MetricsConfig, Namespace, ProxyConfig, Raw, Secret, Setting, SettingError, Settings, Slow,
+    SlowPolicy, TlsConfig, TokenConfig, WebhookConfig,
 };
 pub use cursor::{Cursor, CursorError, Epoch};
 pub use hub::{Hub, HubGuard, Lagged, Live};

@@ -7,7 +7,9 @@ use std::time::Instant;
 use bytes::Bytes;
 use jiff::Timestamp;
 
-use crate::broker::{Appended, Broker, BrokerError, Fingerprint, Idempotency, Scope};
+use crate::broker::{
+    AppendOptions, Appended, Broker, BrokerError, Fingerprint, Idempotency, Scope,
+};
 use crate::channel::{Channel, NameError};
 use crate::metrics::Metrics;
 use crate::publication::{Content, ContentError};
@@ -84,8 +86,9 @@ impl Publisher {
             scope,
             fingerprint: Fingerprint::new(&content),
         });
+        let options = AppendOptions::default().idempotency(idempotency);
         let begun = Instant::now();
-        let appended = self.broker.append(channel, content, idempotency).await?;
+        let appended = self.broker.append(channel, content, options).await?;
         self.metrics.published(begun.elapsed());
         Ok(appended)
     }

@@ -10,11 +10,11 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::admin;
 use crate::auth::{Auth, AuthError};
-use crate::broker::{Broker, DiskBroker, MemoryBroker, OpenError};
+use crate::broker::{Broker, DiskBroker, MemoryBroker, OpenError, Retention};
 use crate::channel::{Channel, NameError};
 use crate::config::Config;
 use crate::connection::Connections;
@@ -48,12 +48,17 @@ impl Server {
     pub async fn bind(config: Config) -> Result<Self, BindError> {
         config.check()?;
         let listener = listen(config.listen).await?;
-        Self::on(listener, config).await
+        let metrics = match config.metrics.listen {
+            Some(address) => Some(listen(address).await?),
+            None => None,
+        };
+        Self::on(listener, metrics, config).await
     }
 
     /// As [`bind`](Self::bind), with a listener that somebody else has bound, such as a supervisor
     /// that keeps it while one server follows another: no connection is refused then.
-    /// [`Config::listen`] is not looked at.
+    /// [`Config::listen`] is not looked at. The operators' port, which no supervisor keeps, is taken
+    /// once the server before has ended.
     pub async fn bind_to(
         listener: std::net::TcpListener,
         config: Config,
@@ -62,10 +67,21 @@ impl Server {
         let failed = |source| BindError::Listen { address, source };
         listener.set_nonblocking(true).map_err(failed)?;
         let listener = TcpListener::from_std(listener).map_err(failed)?;
-        Self::on(listener, config).await
+        let metrics = match config.metrics.listen {
+            Some(address) => match listen(address).await {
+                Err(BindError::InUse { .. }) => None,
+                listening => Some(listening?),
+            },
+            None => None,
+        };
+        Self::on(listener, metrics, config).await
     }
 
-    async fn on(listener: TcpListener, mut config: Config) -> Result<Self, BindError> {
+    async fn on(
+        listener: TcpListener,
+        metrics: Option<TcpListener>,
+        mut config: Config,
+    ) -> Result<Self, BindError> {
         let address = config.listen;
         let failed = |source| BindError::Listen { address, source };
         let address = listener.local_addr().map_err(failed)?;
@@ -73,10 +89,6 @@ impl Server {
         // What may be done depends on who can reach the address that is really listened on.
         config.listen = address;
         config.check()?;
-        let metrics = match config.metrics.listen {
-            Some(address) => Some(listen(address).await?),
-            None => None,
-        };
         let hub = Hub::new(config.max_queue);
         let current = current(config, address, None)?;
         let broker = open(&current.config, hub.clone()).await?;
@@ -127,7 +139,8 @@ impl Server {
 
     /// Serves until `shutdown` is done, then drains: it stops listening, closes WebSockets with
     /// code 1012, ends streams, answers what is held, lets requests under way finish, and cuts
-    /// what is still there after [`Config::drain_timeout`]. Then the log is closed, and a
+    /// what is still there after [`Config::drain_timeout`]. The log is closed as soon as no request
+    /// under way needs it, for a server that waits for it: whoever asks after that is told `503`, and a
     /// [`publisher`](Self::publisher) is told so. Dropping the future cuts at once.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Drained {
         let Self {
@@ -144,8 +157,15 @@ impl Server {
         });
         let connections = Connections::new(Arc::clone(&app));
         tracing::info!(%address, "listening");
-        if let Some(listener) = metrics {
-            let served = admin::serve(listener, Arc::clone(&app));
+        if let Some(address) = app.now().config.metrics.listen {
+            let of = Arc::clone(&app);
+            let served = async move {
+                let listener = match metrics {
+                    Some(listener) => listener,
+                    None => free(address).await,
+                };
+                admin::serve(listener, of).await;
+            };
             tokio::spawn(app.cut.clone().run_until_cancelled_owned(served));
         }
         tokio::select! {
@@ -159,15 +179,16 @@ impl Server {
         let time = app.now().config.drain_timeout;
         app.begin_drain(time);
         app.tasks.close();
+        // A task of its own: the log is closed to the end, whatever becomes of this.
+        let closing = tokio::spawn(let_go(Arc::clone(&app)));
         let cut = match timeout(time, app.tasks.wait()).await {
             Ok(()) => 0,
             Err(_) => app.tasks.len(),
         };
         app.cut();
         app.tasks.wait().await;
-        if let Err(error) = app.broker.close().await {
-            tracing::error!(%error, "the log was not closed as it should be");
-        }
+        // It fails only with the runtime, of which this is a part.
+        let _ = closing.await;
         tracing::info!(cut, "stopped");
         Drained { cut }
     }
@@ -179,6 +200,29 @@ struct Cut(Arc<App>);
 impl Drop for Cut {
     fn drop(&mut self) {
         self.0.cut();
+    }
+}
+
+/// The operators' port, once the server before has let go of it.
+async fn free(address: SocketAddr) -> TcpListener {
+    /// How often it is tried.
+    const LOOK: Duration = Duration::from_millis(100);
+    tracing::info!(%address, "the operators' port is in use: it is taken when it is free");
+    loop {
+        match listen(address).await {
+            Ok(listener) => return listener,
+            Err(error) => tracing::debug!(%error, "not yet"),
+        }
+        sleep(LOOK).await;
+    }
+}
+
+/// Closes the log once nothing needs it that is under way: another server may wait for it.
+async fn let_go(app: Arc<App>) {
+    app.work.finish().await;
+    match app.broker.close().await {
+        Ok(()) => tracing::info!("the log is closed"),
+        Err(error) => tracing::error!(%error, "the log was not closed as it should be"),
     }
 }
 
@@ -196,13 +240,33 @@ async fn listen(address: SocketAddr) -> Result<TcpListener, BindError> {
 /// The log that `config` asks for, with `hub` for those who follow it.
 async fn open(config: &Config, hub: Hub) -> Result<Arc<dyn Broker>, BindError> {
     let keys = config.max_idempotency_keys;
-    let history = config.history.clone();
+    /// How often it is looked whether another server has let go of the log.
+    const LOOK: Duration = Duration::from_millis(20);
+
+    let retention = Retention::of(config);
     match config.data_dir.clone().filter(|_| !config.memory) {
-        None => Ok(Arc::new(MemoryBroker::new(history, keys, hub))),
+        None => Ok(Arc::new(MemoryBroker::new(retention, keys, hub))),
         Some(dir) => {
-            let open = move || DiskBroker::open(&dir, history, keys, hub);
-            let opened = tokio::task::spawn_blocking(open).await;
-            Ok(Arc::new(opened.map_err(|_| BindError::Stopped)??))
+            let deadline = Instant::now() + config.data_dir_wait;
+            let mut waits = false;
+            loop {
+                let (dir, retention, hub) = (dir.clone(), retention.clone(), hub.clone());
+                let open = move || DiskBroker::open(&dir, retention, keys, hub);
+                let opened = tokio::task::spawn_blocking(open).await;
+                match opened.map_err(|_| BindError::Stopped)? {
+                    Err(OpenError::InUse { dir }) if Instant::now() < deadline => {
+                        if !waits {
+                            let (dir, wait) = (dir.display(), config.data_dir_wait);
+                            tracing::warn!(
+                                "{dir} is in use: waiting up to {wait:?} for the other server to let go of it"
+                            );
+                        }
+                        waits = true;
+                        sleep(LOOK).await;
+                    }
+                    opened => return Ok(Arc::new(opened?)),
+                }
+            }
         }
     }
 }
@@ -252,7 +316,8 @@ fn current(
         guard: Guard::new(address.ip(), &config.allow_hosts, &config.allow_origins)?,
         auth: Auth::new(&config, before.map(|before| &before.auth))?,
         tls: tls::server(&config.tls)?,
-        websocket: ws::config(&config),
+        websocket: ws::config(&config, None),
+        compressed_websocket: ws::config(&config, Some(ws::deflate())),
         config,
     })
 }
@@ -460,7 +525,7 @@ fn bounds(config: &Config) -> Result<(), BindError> {
     for (name, limit) in [
         ("history.count", history.count),
         ("history.bytes", history.bytes),
-        ("history.total_bytes", history.total_bytes),
+        ("history.total_bytes", history.total_bytes.unwrap_or(1)),
         ("history.channels", history.channels),
         ("max_publication", config.max_publication),
         (
@@ -484,6 +549,14 @@ fn bounds(config: &Config) -> Result<(), BindError> {
             });
         }
     }
+    for namespace in config.namespaces.values() {
+        if namespace.history.bytes == Some(0) {
+            return Err(BindError::Limit {
+                name: "namespaces.NAME.history.bytes",
+                bounds: AT_LEAST_ONE,
+            });
+        }
+    }
     for (name, limit) in [
         ("max_connections", config.max_connections),
         ("max_bodies", config.max_bodies),
@@ -493,15 +566,22 @@ fn bounds(config: &Config) -> Result<(), BindError> {
             return Err(BindError::Limit { name, bounds });
         }
     }
+    let ages = config.namespaces.values();
+    let ages = ages.filter_map(|namespace| namespace.history.age);
+    let ages = ages.map(|age| ("namespaces.NAME.history.age", age));
     for (name, time) in [
         ("history.age", history.age),
+        ("data_dir_wait", config.data_dir_wait),
         ("header_timeout", config.header_timeout),
         ("body_timeout", config.body_timeout),
         ("idle_timeout", config.idle_timeout),
         ("write_timeout", config.write_timeout),
         ("heartbeat", config.heartbeat),
         ("drain_timeout", config.drain_timeout),
-    ] {
+    ]
+    .into_iter()
+    .chain(ages)
+    {
         if time.is_zero() || time > YEAR {
             return Err(BindError::Limit {
                 name,

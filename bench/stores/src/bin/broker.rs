@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use openline_server::{Broker, Channel, Content, DiskBroker, HistoryLimits, Hub, Since};
+use openline_server::{AppendOptions, Broker, Channel, Content, DiskBroker, HistoryLimits, Hub, Since};
 use tokio::task::JoinSet;
 
 type Outcome<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
@@ -22,7 +22,7 @@ const TIME: Duration = Duration::from_secs(4);
 fn limits() -> HistoryLimits {
     HistoryLimits {
         count: 2,
-        total_bytes: 1 << 30,
+        total_bytes: Some(1 << 30),
         ..HistoryLimits::default()
     }
 }
@@ -115,7 +115,7 @@ async fn publish(
                 let body = format!("{{\"number\":{number},\"text\":\"{:x<100}\"}}", "");
                 let content = Content::new("application/json", body.into())?;
                 let sent = Instant::now();
-                broker.append(channel, content, None).await?;
+                broker.append(channel, content, AppendOptions::default()).await?;
                 slowest = slowest.max(sent.elapsed());
             }
         });

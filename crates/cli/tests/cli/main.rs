@@ -10,4 +10,7 @@ mod scripted;
 mod serving;
 mod settings;
 mod support;
+#[cfg(unix)]
+mod takeover;
 mod tls;
+mod traffic;

@@ -76,17 +76,18 @@ fn signals_that_come_together_are_one() {
     assert_eq!(server.running.end().code(), Some(0));
 }
 
-/// `serve` with a socket that its supervisor has bound, as systemd hands it over.
+/// `serve` with a socket that its supervisor has bound.
 #[cfg(unix)]
 fn supervised(listener: &std::net::TcpListener) -> Server {
-    use std::os::fd::OwnedFd;
-    use std::process::{Command, Stdio};
-
-    let socket = OwnedFd::from(listener.try_clone().unwrap());
-    let script = r#"LISTEN_PID=$$ LISTEN_FDS=1 exec "$0" serve --memory --listen 127.0.0.1:1 --drain 5s 3<&0"#;
-    let mut command = Command::new("sh");
-    command.args(["-c", script, env!("CARGO_BIN_EXE_openline")]);
-    Server::started(Running::run(command.stdin(Stdio::from(socket))))
+    let args = [
+        "serve",
+        "--memory",
+        "--listen",
+        "127.0.0.1:1",
+        "--drain",
+        "5s",
+    ];
+    Server::started(Running::run(&mut support::supervised(listener, &args)))
 }
 
 #[cfg(unix)]

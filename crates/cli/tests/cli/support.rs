@@ -180,6 +180,17 @@ impl Lines {
     }
 }
 
+/// `openline` with a socket that its supervisor has bound, as systemd hands it over.
+#[cfg(unix)]
+pub(crate) fn supervised(listener: &TcpListener, args: &[&str]) -> Command {
+    let socket = std::os::fd::OwnedFd::from(listener.try_clone().unwrap());
+    let script = r#"LISTEN_PID=$$ LISTEN_FDS=1 exec "$0" "$@" 3<&0"#;
+    let mut command = Command::new("sh");
+    command.args(["-c", script, env!("CARGO_BIN_EXE_openline")]);
+    command.args(args).stdin(Stdio::from(socket));
+    command
+}
+
 /// A server on a free port.
 pub(crate) struct Server {
     pub(crate) running: Running,

@@ -6,13 +6,17 @@ use futures_util::future::{self, BoxFuture, FutureExt as _};
 
 use super::idempotency::Keys;
 use super::log::Log;
-use super::{Appended, Broker, BrokerError, Idempotency, Page, Since, Stats, Subscription};
+use super::{
+    AppendOptions, Appended, Broker, BrokerError, Page, Retention, Since, Stats, Subscription,
+};
 use crate::channel::{Channel, Filter};
 use crate::clock::{Clock, SystemClock};
-use crate::config::HistoryLimits;
 use crate::cursor::{Cursor, Epoch};
 use crate::hub::Hub;
 use crate::publication::{Content, Publication};
+
+/// What is kept of all channels where nothing else is said.
+const TOTAL_BYTES: usize = 64 << 20;
 
 /// A [`Broker`] that keeps its log in memory. Each one is an epoch of its own: after a restart
 /// every cursor is a gap.
@@ -30,17 +34,22 @@ struct State {
 }
 
 impl MemoryBroker {
-    /// An empty log within `limits`, with room for `keys` idempotency keys, that hands what is
-    /// published to `hub`.
-    pub fn new(limits: HistoryLimits, keys: usize, hub: Hub) -> Self {
-        Self::with_clock(limits, keys, hub, Arc::new(SystemClock::new()))
+    /// An empty log of what `retention` says, with room for `keys` idempotency keys, that hands what
+    /// is published to `hub`.
+    pub fn new(retention: impl Into<Retention>, keys: usize, hub: Hub) -> Self {
+        Self::with_clock(retention, keys, hub, Arc::new(SystemClock::new()))
     }
 
     /// The same, by a clock of the caller's.
-    pub fn with_clock(limits: HistoryLimits, keys: usize, hub: Hub, clock: Arc<dyn Clock>) -> Self {
+    pub fn with_clock(
+        retention: impl Into<Retention>,
+        keys: usize,
+        hub: Hub,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
         Self {
             state: Mutex::new(State {
-                log: Log::new(limits, Epoch::random(), 0),
+                log: Log::new(retention.into(), TOTAL_BYTES, Epoch::random(), 0),
                 keys: Keys::new(keys),
             }),
             hub,
@@ -59,8 +68,9 @@ impl MemoryBroker {
         &self,
         channel: Channel,
         content: Content,
-        idempotency: Option<Idempotency>,
+        options: AppendOptions,
     ) -> Result<Appended, BrokerError> {
+        let idempotency = options.idempotency;
         let now = self.clock.elapsed();
         let mut state = self.state();
         if let Some(asked) = &idempotency
@@ -107,9 +117,9 @@ impl Broker for MemoryBroker {
         &self,
         channel: Channel,
         content: Content,
-        idempotency: Option<Idempotency>,
+        options: AppendOptions,
     ) -> BoxFuture<'_, Result<Appended, BrokerError>> {
-        future::lazy(move |_| self.append_now(channel, content, idempotency)).boxed()
+        future::lazy(move |_| self.append_now(channel, content, options)).boxed()
     }
 
     fn latest<'a>(
@@ -152,6 +162,10 @@ impl Broker for MemoryBroker {
         .boxed()
     }
 
+    fn retain(&self, retention: Retention) {
+        self.state().log.retain(retention);
+    }
+
     fn stats(&self) -> Stats {
         let state = self.state();
         let (publications, bytes, channels) = state.log.size();
@@ -175,12 +189,12 @@ mod tests {
     use crate::broker::suite::{Bench, broker_suite};
     use crate::clock::manual::ManualClock;
 
-    fn bench(limits: HistoryLimits, keys: usize) -> Bench {
+    fn bench(retention: Retention, keys: usize) -> Bench {
         let clock = Arc::new(ManualClock::default());
         let time = Arc::clone(&clock) as Arc<dyn Clock>;
         Bench {
             broker: Arc::new(MemoryBroker::with_clock(
-                limits,
+                retention,
                 keys,
                 Hub::new(1 << 20),
                 time,

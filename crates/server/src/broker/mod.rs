@@ -5,6 +5,7 @@ mod idempotency;
 mod log;
 mod memory;
 mod missed;
+mod retention;
 #[cfg(test)]
 mod suite;
 
@@ -24,6 +25,7 @@ pub use self::disk::{DiskBroker, OpenError};
 pub use self::idempotency::{Fingerprint, Idempotency, KEY_LIFETIME, Scope};
 pub use self::memory::MemoryBroker;
 pub use self::missed::{Missed, MissedPage, Pages};
+pub use self::retention::{Bounds, Retention};
 
 /// A log of publications and the way to follow it.
 ///
@@ -46,22 +48,20 @@ pub use self::missed::{Missed, MissedPage, Pages};
 ///   floor, the greatest of theirs. A cursor is honoured if it is of this epoch, not beyond the
 ///   log's end, and not below the floor of a channel that the filter covers. A log that was cut
 ///   short, copied, or put back from a copy begins a new epoch.
-/// - **Bounds hold.** What is kept stays within the configured bounds, whatever is appended.
+/// - **Bounds hold.** What is kept stays within what its [`Retention`] says, whatever is appended;
+///   a smaller one drops what is over it. What is over a bound at once is shown to those who
+///   listen, and then dropped like anything else.
 ///
 /// All methods may be called at the same time from any thread, and none holds it up: what waits
 /// for a disk or a network does so in its future. Dropping a returned future before its end loses
 /// nothing but its answer.
 pub trait Broker: fmt::Debug + Send + Sync + 'static {
     /// Appends a publication.
-    ///
-    /// With `idempotency`, an append in the same scope within [`KEY_LIFETIME`] is not done
-    /// again: with the same fingerprint it gets the first one's answer, with another
-    /// [`KeyReused`](BrokerError::KeyReused).
     fn append(
         &self,
         channel: Channel,
         content: Content,
-        idempotency: Option<Idempotency>,
+        options: AppendOptions,
     ) -> BoxFuture<'_, Result<Appended, BrokerError>>;
 
     /// The latest publication of a channel that is kept.
@@ -90,12 +90,35 @@ pub trait Broker: fmt::Debug + Send + Sync + 'static {
     /// cursor from before is a gap.
     fn remove<'a>(&'a self, channel: &'a Channel) -> BoxFuture<'a, Result<(), BrokerError>>;
 
+    /// Keeps what `retention` says from now on. What is over it is dropped, at the latest with the
+    /// next thing that is asked of the broker.
+    fn retain(&self, retention: Retention);
+
     /// What is kept now, and whether publications are taken.
     fn stats(&self) -> Stats;
 
     /// Ends what is under way and lets go of the store; for the end of the process. What comes
     /// later is told [`Outage::Closed`], where there is a store to let go of.
     fn close(&self) -> BoxFuture<'_, Result<(), BrokerError>>;
+}
+
+/// How a publication is appended.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct AppendOptions {
+    /// What the append is known by when it is tried again: one in the same scope within
+    /// [`KEY_LIFETIME`] is not done again. With the same fingerprint it gets the first one's answer,
+    /// with another [`KeyReused`](BrokerError::KeyReused).
+    pub idempotency: Option<Idempotency>,
+}
+
+impl AppendOptions {
+    /// The same, known by `idempotency` if there is one.
+    #[must_use]
+    pub fn idempotency(mut self, idempotency: Option<Idempotency>) -> Self {
+        self.idempotency = idempotency;
+        self
+    }
 }
 
 /// Where a listener wants to begin.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::*;
-use crate::config::HistoryLimits;
+use crate::config::{Config, History, HistoryLimits};
 
 /// A fresh broker under test, and the way to let time pass for it.
 pub(crate) struct Bench {
@@ -35,6 +35,12 @@ macro_rules! broker_suite {
             bytes_bound_a_channel,
             bytes_bound_all_channels_together,
             forgotten_channels_share_one_floor,
+            a_namespace_has_bounds_of_its_own,
+            a_namespace_may_keep_the_latest_alone,
+            a_namespace_may_keep_nothing_and_says_so,
+            each_namespace_has_an_age_of_its_own,
+            a_bound_made_smaller_is_in_force_with_the_next_question,
+            a_bound_made_larger_brings_nothing_back,
             a_retry_gets_the_first_answer,
             a_key_for_another_publication_is_refused,
             a_key_is_forgotten_after_its_time,
@@ -55,7 +61,7 @@ macro_rules! broker_suite {
 }
 pub(crate) use broker_suite;
 
-type Make = fn(HistoryLimits, usize) -> Bench;
+type Make = fn(Retention, usize) -> Bench;
 
 impl Bench {
     async fn publish(&self, name: &str, body: &str) -> Cursor {
@@ -111,7 +117,7 @@ fn content(body: &str) -> Content {
 
 async fn publish(broker: &dyn Broker, name: &str, body: &str) -> Cursor {
     broker
-        .append(channel(name), content(body), None)
+        .append(channel(name), content(body), AppendOptions::default())
         .await
         .unwrap()
         .cursor
@@ -128,9 +134,8 @@ async fn publish_keyed(
         scope: Scope::new("", &channel(name), key),
         fingerprint: Fingerprint::new(&content),
     };
-    broker
-        .append(channel(name), content, Some(idempotency))
-        .await
+    let options = AppendOptions::default().idempotency(Some(idempotency));
+    broker.append(channel(name), content, options).await
 }
 
 /// What comes next; what does not come in ten seconds never comes.
@@ -172,7 +177,7 @@ fn small() -> HistoryLimits {
 }
 
 pub(crate) async fn offsets_grow_and_the_latest_is_the_last(make: Make) {
-    let bench = make(small(), 10);
+    let bench = make(small().into(), 10);
     assert_eq!(bench.latest("a").await, None);
     let mut last = 0;
     for name in ["a", "b", "a", "a", "b"] {
@@ -184,11 +189,11 @@ pub(crate) async fn offsets_grow_and_the_latest_is_the_last(make: Make) {
 }
 
 pub(crate) async fn what_is_read_is_what_was_published(make: Make) {
-    let bench = make(small(), 10);
+    let bench = make(small().into(), 10);
     let sent = Content::new("image/png", Bytes::from_static(b"\x00\xff\r\n")).unwrap();
     let appended = bench
         .broker
-        .append(channel("a/b"), sent.clone(), None)
+        .append(channel("a/b"), sent.clone(), AppendOptions::default())
         .await
         .unwrap();
     let latest = bench.broker.latest(&channel("a/b")).await.unwrap().unwrap();
@@ -199,7 +204,7 @@ pub(crate) async fn what_is_read_is_what_was_published(make: Make) {
 }
 
 pub(crate) async fn a_start_is_the_latest_then_what_comes(make: Make) {
-    let bench = make(small(), 10);
+    let bench = make(small().into(), 10);
     let mut empty = bench.subscribe("a", Since::Start).await;
     assert!(empty.recovered && empty.missed.is_empty());
     bench.publish("a", "1").await;
@@ -225,7 +230,7 @@ pub(crate) async fn a_start_is_the_latest_then_what_comes(make: Make) {
 }
 
 pub(crate) async fn a_resume_is_exactly_what_was_missed(make: Make) {
-    let bench = make(small(), 10);
+    let bench = make(small().into(), 10);
     let first = bench.publish("a", "1").await;
     bench.publish("other", "x").await;
     let second = bench.publish("a", "2").await;
@@ -246,7 +251,7 @@ pub(crate) async fn a_resume_is_exactly_what_was_missed(make: Make) {
 }
 
 pub(crate) async fn a_pattern_has_one_cursor_for_many_channels(make: Make) {
-    let bench = make(small(), 10);
+    let bench = make(small().into(), 10);
     bench.publish("f/a", "a1").await;
     bench.publish("f/b", "b1").await;
     let here = bench.publish("f/a", "a2").await;
@@ -270,7 +275,7 @@ pub(crate) async fn a_pattern_has_one_cursor_for_many_channels(make: Make) {
 }
 
 pub(crate) async fn a_page_never_skips(make: Make) {
-    let bench = make(HistoryLimits::default(), 10);
+    let bench = make(HistoryLimits::default().into(), 10);
     let start = bench.subscribe("a", Since::Start).await.cursor;
     let mut wanted = Vec::new();
     for number in 0..25 {
@@ -294,7 +299,7 @@ pub(crate) async fn a_page_never_skips(make: Make) {
 }
 
 pub(crate) async fn the_latest_of_many_channels_can_be_taken_in_pages(make: Make) {
-    let bench = make(small(), 10);
+    let bench = make(small().into(), 10);
     for number in 0..10 {
         bench
             .publish(&format!("quiet/{number}"), &format!("q{number}"))
@@ -332,7 +337,7 @@ pub(crate) async fn the_latest_of_many_channels_can_be_taken_in_pages(make: Make
 }
 
 pub(crate) async fn a_dropped_publication_is_a_gap(make: Make) {
-    let bench = make(small(), 10);
+    let bench = make(small().into(), 10);
     let mut cursors = Vec::new();
     for number in 1..=5 {
         cursors.push(bench.publish("a", &number.to_string()).await);
@@ -350,7 +355,7 @@ pub(crate) async fn a_dropped_publication_is_a_gap(make: Make) {
 }
 
 pub(crate) async fn a_removed_channel_is_a_gap(make: Make) {
-    let bench = make(small(), 10);
+    let bench = make(small().into(), 10);
     let first = bench.publish("a", "1").await;
     let second = bench.publish("a", "2").await;
     let mut live = bench.subscribe("a", Since::Start).await.live;
@@ -368,7 +373,7 @@ pub(crate) async fn a_removed_channel_is_a_gap(make: Make) {
 }
 
 pub(crate) async fn a_gap_elsewhere_is_none_here(make: Make) {
-    let bench = make(small(), 10);
+    let bench = make(small().into(), 10);
     let here = bench.publish("quiet/x", "1").await;
     bench.publish("quiet/x", "2").await;
     for number in 0..9 {
@@ -387,7 +392,7 @@ pub(crate) async fn a_gap_elsewhere_is_none_here(make: Make) {
 }
 
 pub(crate) async fn a_cursor_that_this_log_never_gave_is_a_gap(make: Make) {
-    let bench = make(small(), 10);
+    let bench = make(small().into(), 10);
     let end = bench.publish("a", "1").await;
     let beyond = Cursor::after(end.epoch, end.offset + 1);
     let foreign = Cursor::after(crate::cursor::Epoch::random(), end.offset);
@@ -408,7 +413,7 @@ pub(crate) async fn a_cursor_that_this_log_never_gave_is_a_gap(make: Make) {
 }
 
 pub(crate) async fn age_drops_the_latest_too(make: Make) {
-    let bench = make(small(), 10);
+    let bench = make(small().into(), 10);
     let day = HistoryLimits::default().age;
     let start = bench.subscribe("a", Since::Start).await.cursor;
     let first = bench.publish("a", "1").await;
@@ -430,7 +435,8 @@ pub(crate) async fn bytes_bound_a_channel(make: Make) {
         HistoryLimits {
             bytes: 2 * one,
             ..HistoryLimits::default()
-        },
+        }
+        .into(),
         10,
     );
     let start = bench.subscribe("a", Since::Start).await.cursor;
@@ -445,10 +451,10 @@ pub(crate) async fn bytes_bound_a_channel(make: Make) {
 pub(crate) async fn bytes_bound_all_channels_together(make: Make) {
     let one = Publication::OVERHEAD + "a".len() + "text/plain".len() + 100;
     let limits = HistoryLimits {
-        total_bytes: 2 * one,
+        total_bytes: Some(2 * one),
         ..HistoryLimits::default()
     };
-    let bench = make(limits, 10);
+    let bench = make(limits.into(), 10);
     let start = bench.subscribe("**", Since::Start).await.cursor;
     for name in ["a", "b", "c"] {
         bench.publish(name, &"x".repeat(100)).await;
@@ -465,7 +471,8 @@ pub(crate) async fn forgotten_channels_share_one_floor(make: Make) {
         HistoryLimits {
             channels: 2,
             ..HistoryLimits::default()
-        },
+        }
+        .into(),
         10,
     );
     let start = bench.subscribe("**", Since::Start).await.cursor;
@@ -496,8 +503,196 @@ pub(crate) async fn forgotten_channels_share_one_floor(make: Make) {
     assert!(bench.resume("d", b).await.1 || bench.latest("d").await.is_none());
 }
 
+/// A history for each of the namespaces that are named, and three publications elsewhere.
+fn namespaces(own: &[(&str, &dyn Fn(&mut History))]) -> Retention {
+    let mut config = Config {
+        history: small(),
+        ..Config::default()
+    };
+    for (name, change) in own {
+        let namespace = config.namespaces.entry((*name).to_owned()).or_default();
+        change(&mut namespace.history);
+    }
+    Retention::of(&config)
+}
+
+pub(crate) async fn a_namespace_has_bounds_of_its_own(make: Make) {
+    let one = Publication::OVERHEAD + "heavy/x".len() + "text/plain".len() + 100;
+    let retention = namespaces(&[
+        ("long", &|history| history.count = Some(5)),
+        ("long/short", &|history| history.count = Some(2)),
+        ("heavy", &|history| history.bytes = Some(2 * one)),
+    ]);
+    let bench = make(retention, 10);
+    let start = bench.subscribe("**", Since::Start).await.cursor;
+    let mut cursors = Vec::new();
+    for number in 0..8 {
+        for name in ["long/x", "long/short/x", "heavy/x", "else"] {
+            let body = format!("{number}{}", "x".repeat(99));
+            cursors.push((name, bench.publish(name, &body).await));
+        }
+    }
+    for (name, kept) in [
+        ("long/x", 5),
+        ("long/short/x", 2),
+        ("heavy/x", 2),
+        ("else", 3),
+    ] {
+        assert!(!bench.resume(name, start).await.1, "{name}");
+        let own: Vec<_> = cursors.iter().filter(|(of, _)| *of == name).collect();
+        let (missed, recovered) = bench.resume(name, own[7 - kept].1).await;
+        assert_eq!((missed.len(), recovered), (kept, true), "{name}");
+        let (_, recovered) = bench.resume(name, own[6 - kept].1).await;
+        assert!(!recovered, "{name}");
+    }
+}
+
+pub(crate) async fn a_namespace_may_keep_the_latest_alone(make: Make) {
+    let bench = make(
+        namespaces(&[("state", &|history| history.count = Some(1))]),
+        10,
+    );
+    let first = bench.publish("state/x", "1").await;
+    let second = bench.publish("state/x", "2").await;
+    assert_eq!(bench.latest("state/x").await, Some("2".into()));
+    assert_eq!(
+        bench.resume("state/x", first).await,
+        (vec!["2".into()], true),
+        "it has what was dropped"
+    );
+    bench.publish("state/x", "3").await;
+    assert_eq!(
+        bench.resume("state/x", first).await,
+        (vec!["3".into()], false)
+    );
+    assert_eq!(
+        bench.resume("state/x", second).await,
+        (vec!["3".into()], true)
+    );
+}
+
+pub(crate) async fn a_namespace_may_keep_nothing_and_says_so(make: Make) {
+    let bench = make(
+        namespaces(&[("now", &|history| history.count = Some(0))]),
+        10,
+    );
+    let mut here = bench.subscribe("now/x", Since::Start).await;
+    let elsewhere = bench.publish("else", "e").await;
+    let first = bench.publish("now/x", "1").await;
+    let retry = bench.publish_keyed("now/x", "2", "k").await.unwrap();
+    assert_eq!(bench.publish_keyed("now/x", "2", "k").await, Ok(retry));
+    assert_eq!(next_body(&mut here.live).await, "1");
+    assert_eq!(next_body(&mut here.live).await, "2");
+    assert!(here.live.try_next().unwrap().is_none(), "each once");
+
+    assert_eq!(bench.latest("now/x").await, None);
+    let mut fresh = bench.subscribe("now/x", Since::Start).await;
+    assert!(fresh.recovered && missed(&mut fresh).await.is_empty());
+    for before in [here.cursor, elsewhere, first] {
+        assert_eq!(bench.resume("now/x", before).await, (vec![], false));
+        assert_eq!(bench.resume("now/*", before).await, (vec![], false));
+    }
+    assert_eq!(bench.resume("now/x", retry.cursor).await, (vec![], true));
+    assert_eq!(bench.resume("else", elsewhere).await, (vec![], true));
+    assert!(!bench.resume("**", elsewhere).await.1);
+    assert_eq!(
+        bench.resume("**", retry.cursor).await,
+        (vec![], true),
+        "nothing came after it"
+    );
+    assert_eq!(bench.broker.stats().publications, 1);
+}
+
+pub(crate) async fn each_namespace_has_an_age_of_its_own(make: Make) {
+    let minute = Duration::from_secs(60);
+    let retention = namespaces(&[
+        ("brief", &|history| history.age = Some(minute)),
+        ("long", &|history| {
+            history.age = Some(2 * HistoryLimits::default().age);
+        }),
+    ]);
+    let bench = make(retention, 10);
+    let start = bench.subscribe("**", Since::Start).await.cursor;
+    for name in ["long/x", "brief/x", "else"] {
+        bench.publish(name, "1").await;
+    }
+    (bench.advance)(minute / 2);
+    let brief = bench.publish("brief/x", "2").await;
+    (bench.advance)(minute / 2);
+    // What is older and lasts longer does not keep it.
+    assert_eq!(
+        bench.resume("brief/x", start).await,
+        (vec!["2".into()], false)
+    );
+    (bench.advance)(minute / 2);
+    assert_eq!(bench.latest("brief/x").await, None);
+    assert_eq!(bench.resume("brief/x", brief).await, (vec![], true));
+    let one: (Vec<String>, _) = (vec!["1".into()], true);
+    assert_eq!(bench.resume("long/x", start).await, one);
+    assert_eq!(bench.resume("else", start).await, one);
+    (bench.advance)(HistoryLimits::default().age);
+    assert_eq!(bench.resume("else", start).await, (vec![], false));
+    assert_eq!(bench.resume("long/x", start).await, one);
+    (bench.advance)(HistoryLimits::default().age);
+    assert_eq!(bench.resume("long/x", start).await, (vec![], false));
+    assert_eq!(bench.broker.stats().publications, 0);
+}
+
+pub(crate) async fn a_bound_made_smaller_is_in_force_with_the_next_question(make: Make) {
+    let bench = make(namespaces(&[("a", &|history| history.count = Some(9))]), 10);
+    let minute = Duration::from_secs(60);
+    let mut cursors = Vec::new();
+    for number in 0..6 {
+        cursors.push(bench.publish("a/x", &number.to_string()).await);
+        (bench.advance)(minute);
+    }
+    bench.publish("b", "old").await;
+    assert!(bench.resume("a/x", cursors[0]).await.1);
+
+    bench.broker.retain(namespaces(&[("a", &|history| {
+        history.count = Some(4);
+    })]));
+    assert!(!bench.resume("a/x", cursors[0]).await.1);
+    assert_eq!(bench.resume("a/x", cursors[1]).await.0.len(), 4);
+
+    // 2 is four minutes old.
+    bench.broker.retain(namespaces(&[("a", &|history| {
+        history.age = Some(4 * minute);
+    })]));
+    assert!(!bench.resume("a/x", cursors[1]).await.1);
+    assert_eq!(bench.resume("a/x", cursors[2]).await.0, ["3", "4", "5"]);
+    assert_eq!(bench.latest("b").await, Some("old".into()));
+
+    let none = HistoryLimits {
+        total_bytes: Some(1),
+        ..small()
+    };
+    bench.broker.retain(none.into());
+    assert_eq!(bench.latest("a/x").await, None);
+    assert_eq!(bench.latest("b").await, None);
+    assert!(!bench.resume("a/x", cursors[4]).await.1);
+    assert!(bench.resume("a/x", cursors[5]).await.1);
+}
+
+pub(crate) async fn a_bound_made_larger_brings_nothing_back(make: Make) {
+    let bench = make(namespaces(&[("a", &|history| history.count = Some(1))]), 10);
+    let first = bench.publish("a/x", "1").await;
+    bench.publish("a/x", "2").await;
+    let third = bench.publish("a/x", "3").await;
+    bench.broker.retain(namespaces(&[("a", &|history| {
+        history.count = Some(9);
+        history.age = Some(2 * HistoryLimits::default().age);
+    })]));
+    assert_eq!(bench.resume("a/x", first).await, (vec!["3".into()], false));
+    bench.publish("a/x", "4").await;
+    bench.publish("a/x", "5").await;
+    (bench.advance)(HistoryLimits::default().age);
+    let rest: Vec<String> = vec!["4".into(), "5".into()];
+    assert_eq!(bench.resume("a/x", third).await, (rest, true));
+}
+
 pub(crate) async fn a_retry_gets_the_first_answer(make: Make) {
-    let bench = make(small(), 10);
+    let bench = make(small().into(), 10);
     let first = bench.publish_keyed("a", "1", "k").await.unwrap();
     bench.publish("a", "2").await;
     (bench.advance)(KEY_LIFETIME - Duration::from_secs(1));
@@ -514,7 +709,7 @@ pub(crate) async fn a_retry_gets_the_first_answer(make: Make) {
 }
 
 pub(crate) async fn a_key_for_another_publication_is_refused(make: Make) {
-    let bench = make(small(), 10);
+    let bench = make(small().into(), 10);
     bench.publish_keyed("a", "1", "k").await.unwrap();
     assert_eq!(
         bench.publish_keyed("a", "2", "k").await,
@@ -524,14 +719,14 @@ pub(crate) async fn a_key_for_another_publication_is_refused(make: Make) {
 }
 
 pub(crate) async fn a_key_is_forgotten_after_its_time(make: Make) {
-    let bench = make(small(), 1);
+    let bench = make(small().into(), 1);
     let first = bench.publish_keyed("a", "1", "k").await.unwrap();
     (bench.advance)(KEY_LIFETIME);
     assert_ne!(bench.publish_keyed("a", "1", "k").await.unwrap(), first);
 }
 
 pub(crate) async fn keys_are_bounded(make: Make) {
-    let bench = make(small(), 2);
+    let bench = make(small().into(), 2);
     let first = bench.publish_keyed("a", "1", "k1").await.unwrap();
     (bench.advance)(Duration::from_secs(60));
     bench.publish_keyed("a", "2", "k2").await.unwrap();
@@ -553,7 +748,7 @@ pub(crate) async fn thousands_missed_come_in_order(make: Make) {
         bytes: 64 << 20,
         ..HistoryLimits::default()
     };
-    let bench = make(limits, 10);
+    let bench = make(limits.into(), 10);
     let start = bench.subscribe("a", Since::Start).await.cursor;
     for number in 0..5000 {
         bench.publish("a", &number.to_string()).await;
@@ -572,7 +767,7 @@ pub(crate) async fn joining_history_and_live_has_no_hole_and_no_double(make: Mak
         count: 10_000,
         ..HistoryLimits::default()
     };
-    let bench = make(limits, 10);
+    let bench = make(limits.into(), 10);
     let broker = &bench.broker;
     let start = bench.subscribe("**", Since::Start).await.cursor;
     let publishers: Vec<_> = (0..4)
@@ -640,7 +835,7 @@ pub(crate) async fn joining_history_and_live_has_no_hole_and_no_double(make: Mak
 }
 
 pub(crate) async fn retries_at_the_same_time_publish_once(make: Make) {
-    let bench = make(HistoryLimits::default(), 10);
+    let bench = make(HistoryLimits::default().into(), 10);
     let start = bench.subscribe("a", Since::Start).await.cursor;
     let tries: Vec<_> = (0..16)
         .map(|_| {

@@ -19,7 +19,7 @@ use self::setting::settings;
 use crate::auth::KeyHash;
 use crate::channel::{Channel, Filter};
 
-pub use self::namespace::{Anonymous, Namespace, Slow, SlowPolicy};
+pub use self::namespace::{Anonymous, History, Namespace, Slow, SlowPolicy};
 pub(crate) use self::namespace::{of as namespace_of, touched};
 pub use self::setting::{Setting, SettingError, Settings};
 pub use self::value::Raw;
@@ -59,6 +59,16 @@ settings! {
         /// Keep publications in memory only, whatever `data_dir` says here or in the environment: they
         /// are gone with the server, and every cursor is a gap after it.
         memory = Switch, fixed => memory: bool = false;
+
+        /// How long a start waits for another server to let go of `data_dir`: one that takes over from
+        /// it, with the same socket, has its connections wait meanwhile. After it the start fails.
+        data_dir_wait = Time, fixed => data_dir_wait: Duration = Duration::from_secs(30);
+
+        /// Whether publications are compressed on WebSockets whose client can (permessage-deflate), where
+        /// no namespace says otherwise; each once, for all that hear it. It makes JSON smaller, and costs
+        /// time. Leave it off where a publication holds a secret beside text that others may choose: its
+        /// length would tell of the secret. In force for connections to come.
+        compression = Switch, live => compression: bool = false;
 
         /// Largest body of a publication; past it the answer is `413`.
         limits.publication = Size, live => max_publication: usize = 262_144;
@@ -204,6 +214,15 @@ impl Config {
         (policy.unwrap_or(SlowPolicy::Disconnect), rate.unwrap_or(10))
     }
 
+    /// Whether everything that `filter` asks for may be compressed.
+    pub(crate) fn compresses(&self, filter: &Filter) -> bool {
+        let mut touched = touched(&self.namespaces, filter).into_iter();
+        touched.all(|namespace| {
+            let own = namespace.and_then(|namespace| namespace.compression);
+            own.unwrap_or(self.compression)
+        })
+    }
+
     /// The options of `channel`'s namespace, if it is in one.
     pub fn namespace(&self, channel: &Channel) -> Option<&Namespace> {
         namespace::of(&self.namespaces, channel.as_str()).map(|(_, namespace)| namespace)
@@ -213,7 +232,7 @@ impl Config {
 settings! {
     /// What is kept of the publications of the past. Past any bound the oldest publication goes, the
     /// latest of a channel too, and whoever comes back with a cursor from before it is told of the
-    /// gap.
+    /// gap. A bound that a reload makes smaller is in force at once.
     ///
     /// A publication that is over a bound by itself is handed to those who listen and not kept.
     ///
@@ -223,20 +242,22 @@ settings! {
     /// times what is counted, and more for text of control characters, which JSON must escape.
     pub struct HistoryLimits {
         /// Publications kept in a channel.
-        count = Count, fixed => count: usize = 100;
+        count = Count, live => count: usize = 100;
 
         /// Bytes kept in a channel.
-        bytes = Size, fixed => bytes: usize = 1 << 20;
+        bytes = Size, live => bytes: usize = 1 << 20;
 
         /// Age up to which a publication is kept.
-        age = Time, fixed => age: Duration = Duration::from_secs(24 * 60 * 60);
+        age = Time, live => age: Duration = Duration::from_secs(24 * 60 * 60);
 
-        /// Bytes kept in all channels together.
-        total_bytes = Size, fixed => total_bytes: usize = 64 << 20;
+        /// Bytes kept in all channels together. Where it is not set, 64 MiB in memory and 1 GiB on the
+        /// disk, of which about a tenth, and 16 MiB, are in memory too; `docs/storage.md` says what a
+        /// start takes.
+        total_bytes = MaybeSize, live => total_bytes: Option<usize> = None;
 
         /// Channels known at once, those included of which only a floor is left. Past it the emptied
         /// channels are forgotten first, then the channel whose latest publication is the oldest.
-        channels = Count, fixed => channels: usize = 100_000;
+        channels = Count, live => channels: usize = 100_000;
     }
 }
 
@@ -465,10 +486,11 @@ mod tests {
         new.max_publication = 5;
         assert!(old.needs_restart(&new).is_empty());
         new.max_connections = 5;
+        new.max_queue = 5;
         new.history.count = 5;
         assert_eq!(
             old.needs_restart(&new),
-            ["limits.connections", "history.count"]
+            ["limits.connections", "limits.queue"]
         );
     }
 

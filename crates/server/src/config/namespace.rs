@@ -1,6 +1,7 @@
 //! Namespaces: options of all channels below a prefix.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::setting::settings;
 use crate::channel::Filter;
@@ -8,6 +9,10 @@ use crate::channel::Filter;
 settings! {
     /// Options of the channels below one prefix.
     pub struct Namespace {
+        /// Whether publications are compressed on WebSockets whose client can. One that listens by a
+        /// pattern is sent compressed ones if all that the pattern may reach are to be. Where nothing is
+        /// set, what `compression` says counts.
+        compression = MaybeSwitch, live => compression: Option<bool> = None;
     }
     groups {
         /// What clients without credentials may do here.
@@ -15,6 +20,9 @@ settings! {
 
         /// What listeners here are sent that are too slow for everything.
         slow => slow: Slow;
+
+        /// What is kept here.
+        history => history: History;
     }
 }
 
@@ -28,6 +36,23 @@ settings! {
 
         /// Whether they may listen, and read what is kept.
         subscribe = MaybeSwitch, live => subscribe: Option<bool> = None;
+    }
+}
+
+settings! {
+    /// What is kept of the publications of a namespace's channels. Where nothing is set, what
+    /// [`HistoryLimits`](super::HistoryLimits) says counts, and its bounds on all channels together
+    /// always do.
+    pub struct History {
+        /// Publications kept in a channel. `1` keeps the latest alone. `0` keeps none: a publication is
+        /// for those who listen at that moment, and whoever comes back after it is told of the gap.
+        count = MaybeNumber, live => count: Option<usize> = None;
+
+        /// Bytes kept in a channel.
+        bytes = MaybeSize, live => bytes: Option<usize> = None;
+
+        /// Age up to which a publication is kept.
+        age = MaybeTime, live => age: Option<Duration> = None;
     }
 }
 

@@ -111,6 +111,12 @@ kinds! {
     Filters;
     /// A number, or none.
     MaybeCount;
+    /// A number, which may be zero, or none.
+    MaybeNumber;
+    /// A number of bytes, or none.
+    MaybeSize;
+    /// A time, or none.
+    MaybeTime;
     /// The hash of an API key, or none.
     Hash;
 }
@@ -157,6 +163,23 @@ impl Kind for MaybeCount {
     }
 }
 
+impl Kind for MaybeNumber {
+    type Value = Option<usize>;
+    const FORM: &'static str = "a whole number, or 0 for none";
+
+    fn read(raw: &Raw) -> Result<Option<usize>, String> {
+        match raw {
+            Raw::Integer(0) => Ok(Some(0)),
+            Raw::Text(text) if text.trim() == "0" => Ok(Some(0)),
+            other => MaybeCount::read(other),
+        }
+    }
+
+    fn show(value: &Option<usize>) -> Option<String> {
+        MaybeCount::show(value)
+    }
+}
+
 const UNITS: [(&str, usize); 4] = [
     ("GiB", 1 << 30),
     ("MiB", 1 << 20),
@@ -191,6 +214,32 @@ impl Kind for Size {
             Some((name, unit)) if *unit > 1 => quoted(&format!("{}{name}", value / unit)),
             _ => value.to_string(),
         })
+    }
+}
+
+impl Kind for MaybeSize {
+    type Value = Option<usize>;
+    const FORM: &'static str = Size::FORM;
+
+    fn read(raw: &Raw) -> Result<Option<usize>, String> {
+        Size::read(raw).map(Some)
+    }
+
+    fn show(value: &Option<usize>) -> Option<String> {
+        value.as_ref().and_then(Size::show)
+    }
+}
+
+impl Kind for MaybeTime {
+    type Value = Option<Duration>;
+    const FORM: &'static str = Time::FORM;
+
+    fn read(raw: &Raw) -> Result<Option<Duration>, String> {
+        Time::read(raw).map(Some)
+    }
+
+    fn show(value: &Option<Duration>) -> Option<String> {
+        value.as_ref().and_then(Time::show)
     }
 }
 
@@ -572,6 +621,17 @@ mod tests {
         }
         assert_eq!(Size::read(&Raw::Integer(5)), Ok(5));
         assert!(Size::read(&Raw::Integer(0)).is_err());
+    }
+
+    #[test]
+    fn zero_is_taken_only_where_it_means_none() {
+        for (raw, number) in [(Raw::Integer(0), 0), (text("0"), 0), (text("7"), 7)] {
+            assert_eq!(MaybeNumber::read(&raw), Ok(Some(number)));
+        }
+        for wrong in [Raw::Integer(-1), text("-1"), text("")] {
+            assert!(MaybeNumber::read(&wrong).is_err(), "{wrong:?}");
+        }
+        assert!(MaybeCount::read(&Raw::Integer(0)).is_err());
     }
 
     #[test]

@@ -19,14 +19,14 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use http::header::{ALLOW, CACHE_CONTROL, CONNECTION, HeaderValue, VARY};
-use http::{Method, StatusCode};
+use http::{Method, StatusCode, Version};
 use hyper::ext::Protocol;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::auth::{Action, Auth, Grant};
-use crate::broker::Broker;
+use crate::broker::{Broker, BrokerError, Outage, Retention};
 use crate::channel::{Channel, Filter};
 use crate::drain::Drain;
 use crate::hub::Hub;
@@ -38,6 +38,7 @@ use crate::publisher::Publisher;
 use crate::slow::SlowRules;
 use crate::transport::poll::{self, Answer};
 use crate::transport::{stream, ws};
+use crate::work::Work;
 use crate::{Config, admin, pages};
 
 pub(crate) use self::admit::refusal;
@@ -67,6 +68,8 @@ pub(crate) struct App {
     /// Used only where the pages that read them are served.
     pub(crate) meters: Meters,
     pub(crate) metrics: Arc<Metrics>,
+    /// Requests that may need the log, and connections that have not asked yet.
+    pub(crate) work: Work,
     /// Begins when the server is to end: whoever holds a request lets go.
     pub(crate) drain: Drain,
     /// Cancelled when nobody is waited for any more: every connection ends where it is.
@@ -84,6 +87,8 @@ pub(crate) struct Current {
     pub(crate) tls: Option<Arc<rustls::ServerConfig>>,
     /// What WebSockets go by, shared by all that open.
     pub(crate) websocket: Arc<openline::Config>,
+    /// The same, where publications are compressed.
+    pub(crate) compressed_websocket: Arc<openline::Config>,
 }
 
 impl App {
@@ -105,6 +110,7 @@ impl App {
             hub,
             meters: Meters::default(),
             limits: Arc::new(Limits::new(config)),
+            work: Work::default(),
             drain: Drain::default(),
             cut: CancellationToken::new(),
             tasks: TaskTracker::new(),
@@ -132,6 +138,7 @@ impl App {
 
     /// Puts something else into force, for all requests to come.
     pub(crate) fn change(&self, new: Current) {
+        self.broker.retain(Retention::of(&new.config));
         self.hub.set_thinning(SlowRules::of(&new.config));
         let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
         *current = Arc::new(new);
@@ -163,16 +170,23 @@ pub(crate) fn router(app: Arc<App>) -> Router {
             Arc::clone(&app),
             admit::admit,
         ))
-        .layer(middleware::from_fn(end_after_refused_upgrade))
+        .layer(middleware::from_fn_with_state(
+            Arc::clone(&app),
+            end_connection,
+        ))
         .with_state(app)
 }
 
-/// Has the connection end with the refusal of a WebSocket. A proxy that does not look at the answer takes the connection
-/// for a tunnel once an upgrade was asked for, and lets everything through: what follows must be nobody's request.
-async fn end_after_refused_upgrade(request: Request, next: Next) -> Response {
+/// Has the connection end with the last answer of a server that ends, and with the refusal of a WebSocket. A proxy that does
+/// not look at the answer takes the connection for a tunnel once an upgrade was asked for, and lets everything through:
+/// what follows must be nobody's request.
+async fn end_connection(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     let is_asked_for = ws::is_asked_for(request.headers());
+    // Later ones have a way of their own to say so.
+    let may_be_last = request.version() < Version::HTTP_2;
     let mut response = next.run(request).await;
-    if is_asked_for && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+    let is_last = may_be_last && app.drain.has_begun();
+    if (is_asked_for || is_last) && response.status() != StatusCode::SWITCHING_PROTOCOLS {
         response
             .headers_mut()
             .append(CONNECTION, HeaderValue::from_static("close"));
@@ -200,6 +214,8 @@ async fn channel(State(app): State<Arc<App>>, request: Request) -> Response {
 }
 
 async fn dispatch(app: Arc<App>, request: Request) -> Result<Response, Problem> {
+    let closed = || BrokerError::from(Outage::Closed);
+    let _working = app.work.begin().ok_or_else(closed)?;
     let now = app.now();
     let path = request.uri().path();
     let filter = url::filter(path.strip_prefix("/channels/").unwrap_or(path))?;
@@ -232,7 +248,8 @@ async fn dispatch(app: Arc<App>, request: Request) -> Result<Response, Problem> 
                 grows()?;
             }
             let grant = may(action, &filter).await?;
-            listen(app, grant, filter, query, Request::from_parts(parts, body)).await
+            let request = Request::from_parts(parts, body);
+            listen(app, grant, filter, query, request).await
         }
         Method::CONNECT if parts.extensions.get::<Protocol>().is_some() => {
             grows()?;

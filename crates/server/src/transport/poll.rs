@@ -167,7 +167,8 @@ impl Waiting {
         }
     }
 
-    /// Waits until something is published; no if the time is over, or the server is to end.
+    /// Waits until something is published; no if the time is over, or the server is to end. Who is held so does not hold the
+    /// log, of which the newest part, which is all that may be asked for afterwards, can be read when it is closed too.
     async fn published(&mut self) -> bool {
         tokio::select! {
             biased;

@@ -295,8 +295,11 @@ impl Session {
             let mut is_attached = self.live.is_attached();
             if !is_attached {
                 if let Some(backlog) = &mut self.backlog {
-                    let loaded = backlog.missed.load().await;
-                    loaded.map_err(|Lagged| End::Lagged)?;
+                    // Once the server is to end its log is closed.
+                    backlog.missed.load().await.map_err(|_| match app.drain.has_begun() {
+                        true => End::Drain,
+                        false => End::Lagged,
+                    })?;
                 }
                 more = self.fill()?;
                 tokio::select! {

@@ -96,7 +96,9 @@ async fn attack_14_no_limit_of_zero_is_taken_server() {
         allow_origins: _,
         allow_hosts: _,
         data_dir: _,
+        data_dir_wait: _,
         memory: _,
+        compression: _,
         history:
             HistoryLimits {
                 count: _,
@@ -136,12 +138,20 @@ async fn attack_14_no_limit_of_zero_is_taken_server() {
         keys: _,
         namespaces: _,
     } = Config::default();
-    let zeros: [(&str, Zero); 24] = [
+    let zeros: [(&str, Zero); 26] = [
+        ("namespaces.NAME.history.bytes", |config| {
+            let namespace = config.namespaces.entry("a".to_owned()).or_default();
+            namespace.history.bytes = Some(0);
+        }),
+        ("namespaces.NAME.history.age", |config| {
+            let namespace = config.namespaces.entry("a".to_owned()).or_default();
+            namespace.history.age = Some(Duration::ZERO);
+        }),
         ("history.count", |config| config.history.count = 0),
         ("history.bytes", |config| config.history.bytes = 0),
         ("history.age", |config| config.history.age = Duration::ZERO),
         ("history.total_bytes", |config| {
-            config.history.total_bytes = 0;
+            config.history.total_bytes = Some(0);
         }),
         ("history.channels", |config| config.history.channels = 0),
         ("max_publication", |config| config.max_publication = 0),
@@ -215,6 +225,10 @@ fn attack_14_no_setting_takes_zero_server() {
             continue;
         }
         numbers += 1;
+        if setting.key() == "namespace.*.history.count" {
+            // The one place where none may be kept, and 0 says so.
+            continue;
+        }
         for zero in ["0", "0s", "0ms", "0B"] {
             let mut config = Config::default();
             let set = config.set(&path, &Raw::Text(zero.to_owned()));

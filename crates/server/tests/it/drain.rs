@@ -63,6 +63,66 @@ async fn everybody_is_let_go_properly() {
     );
 }
 
+/// Who publishes on a connection that it keeps is told whether it was heard, and that it was the last time there.
+#[tokio::test]
+async fn a_kept_connection_is_answered_once_more() {
+    let (taken, refused) = (kept_connections(true).await, kept_connections(false).await);
+    assert!(taken.iter().all(|status| *status == 201), "{taken:?}");
+    assert!(refused.contains(&503), "{refused:?}");
+}
+
+/// Publishes on ten of them when the server has been told to end; the answers' statuses. Something else is under way, so
+/// that the log is not closed, or not.
+async fn kept_connections(is_busy: bool) -> Vec<u16> {
+    let dir = tempfile::tempdir().unwrap();
+    let mut server = Harness::with(|config| config.data_dir = Some(dir.path().to_owned())).await;
+    let mut kept = Vec::new();
+    for _ in 0..10 {
+        let mut connection = server.connect().await;
+        connection
+            .send(&request("POST", "/channels/a", &[], b"1"))
+            .await;
+        let response = connection.response("POST").await;
+        assert_eq!((response.status, response.header("connection")), (201, ""));
+        kept.push(connection);
+    }
+    let mut publishing = None;
+    if is_busy {
+        publishing = Some(server.publication_under_way("/channels/b", &[]).await);
+    }
+    server.shut_down();
+    if !is_busy {
+        while server
+            .publisher
+            .publish("b", "text/plain", "1")
+            .await
+            .is_ok()
+        {}
+    }
+    let mut statuses = Vec::new();
+    for connection in &mut kept {
+        connection
+            .send(&request("POST", "/channels/a", &[], b"2"))
+            .await;
+    }
+    for connection in &mut kept {
+        let response = connection.response("POST").await;
+        assert_eq!(response.header("connection"), "close");
+        if response.status == 503 {
+            assert!(response.problem(503, "unavailable").contains("going down"));
+            assert_eq!(response.header("retry-after"), "1");
+        }
+        assert!(connection.is_at_end().await);
+        statuses.push(response.status);
+    }
+    if let Some(publishing) = &mut publishing {
+        publishing.send(b"x").await;
+        assert_eq!(publishing.response("POST").await.status, 201);
+    }
+    assert_eq!(server.ended().await.cut, 0);
+    statuses
+}
+
 #[tokio::test]
 async fn what_does_not_end_is_cut() {
     let mut server = Harness::with(|config| {

@@ -16,7 +16,7 @@ fn thinned(config: &mut Config, policy: SlowPolicy, rate: usize) {
     namespace.slow.rate = Some(rate);
     config.namespaces.insert("feed".to_owned(), namespace);
     config.max_queue = 256 * 1024;
-    config.history.total_bytes = 1 << 20;
+    config.history.total_bytes = Some(1 << 20);
 }
 
 async fn flood(server: &Harness, channel: &str) {

@@ -29,15 +29,18 @@ use self::reading::{Answer, Question, Readers};
 use self::recent::Recent;
 use super::log::{Entry, Log};
 use super::{
-    Appended, Broker, BrokerError, Idempotency, Missed, Outage, Page, Since, Stats, Subscription,
+    AppendOptions, Appended, Broker, BrokerError, Missed, Outage, Page, Retention, Since, Stats,
+    Subscription,
 };
 use crate::channel::{Channel, Filter};
 use crate::clock::{Clock, SystemClock};
-use crate::config::HistoryLimits;
 use crate::hub::Hub;
 use crate::publication::{Content, Publication};
 
 pub use self::open::OpenError;
+
+/// What is kept of all channels where nothing else is said.
+const TOTAL_BYTES: usize = 1 << 30;
 
 /// A [`Broker`] that keeps its log in a directory. An append is acknowledged, and shown to anybody,
 /// once it is synced to the disk; all that wait for that at the same time share one sync. Cursors,
@@ -52,8 +55,8 @@ pub struct DiskBroker {
 }
 
 impl DiskBroker {
-    /// Opens the log in `dir`, which is made if it is not there, with the limits and the room for
-    /// idempotency keys given, and hands what is published to `hub`. Reads the whole log once, to
+    /// Opens the log in `dir`, which is made if it is not there, keeps what `retention` says of it,
+    /// with room for `keys` idempotency keys, and hands what is published to `hub`. Reads the whole log once, to
     /// check it, so it is not for a thread that others wait for.
     ///
     /// # Errors
@@ -61,11 +64,11 @@ impl DiskBroker {
     /// not a log that this server can read. Nothing is changed then.
     pub fn open(
         dir: &Path,
-        limits: HistoryLimits,
+        retention: impl Into<Retention>,
         keys: usize,
         hub: Hub,
     ) -> Result<Self, OpenError> {
-        Self::with_clock(dir, limits, keys, hub, Arc::new(SystemClock::new()))
+        Self::with_clock(dir, retention, keys, hub, Arc::new(SystemClock::new()))
     }
 
     /// The same, by a clock of the caller's.
@@ -74,12 +77,12 @@ impl DiskBroker {
     /// As [`open`](Self::open).
     pub fn with_clock(
         dir: &Path,
-        limits: HistoryLimits,
+        retention: impl Into<Retention>,
         keys: usize,
         hub: Hub,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, OpenError> {
-        let writer = open::open(dir, limits, keys, hub, clock)?;
+        let writer = open::open(dir, retention.into(), keys, hub, clock)?;
         let shared = Arc::clone(&writer.shared);
         let thread = thread::Builder::new().name("openline-log".to_owned());
         let guard = Abandon(Arc::clone(&shared));
@@ -134,13 +137,13 @@ impl Broker for DiskBroker {
         &self,
         channel: Channel,
         content: Content,
-        idempotency: Option<Idempotency>,
+        options: AppendOptions,
     ) -> BoxFuture<'_, Result<Appended, BrokerError>> {
         async move {
             let (answer, told) = oneshot::channel();
             let kind = Kind::Append {
                 content,
-                idempotency,
+                idempotency: options.idempotency,
                 answer,
             };
             self.shared.queue.push(channel, kind).await?;
@@ -206,6 +209,10 @@ impl Broker for DiskBroker {
             told.await.map_err(|_| Outage::Closed)?
         }
         .boxed()
+    }
+
+    fn retain(&self, retention: Retention) {
+        self.shared.state().log.retain(retention);
     }
 
     fn stats(&self) -> Stats {

@@ -15,13 +15,12 @@ use super::recent::Recent;
 use super::rows::{Row, millis};
 use super::store::{self, FORMAT, Format, Meta, Store};
 use super::writer::Writer;
-use super::{Shared, Slot, State};
+use super::{Shared, Slot, State, TOTAL_BYTES};
 use crate::broker::idempotency::Keys;
 use crate::broker::log::{Dropped, Log};
-use crate::broker::{Appended, Outage};
+use crate::broker::{Appended, Outage, Retention};
 use crate::channel::Channel;
 use crate::clock::Clock;
-use crate::config::HistoryLimits;
 use crate::cursor::{Cursor, Epoch};
 use crate::hub::Hub;
 
@@ -86,7 +85,7 @@ pub enum OpenError {
 /// Takes the directory, and all that is in it.
 pub(super) fn open(
     dir: &Path,
-    limits: HistoryLimits,
+    retention: Retention,
     keys: usize,
     hub: Hub,
     clock: Arc<dyn Clock>,
@@ -152,7 +151,7 @@ pub(super) fn open(
     // Where this log's time stands: the time of day, and from now on what the clock passes.
     let base = millis(clock.now().as_millisecond());
     let since = base.saturating_sub(clock.elapsed());
-    let mut log = Log::new(limits, epoch, meta.last);
+    let mut log = Log::new(retention, TOTAL_BYTES, epoch, meta.last);
     log.note_drops();
     log.set_forgotten(meta.forgotten);
     let mut floors = BTreeMap::new();

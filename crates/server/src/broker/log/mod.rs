@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::broker::Retention;
 use crate::channel::Channel;
-use crate::config::HistoryLimits;
 use crate::cursor::Epoch;
 use crate::publication::Publication;
 
@@ -35,7 +35,9 @@ impl Entry for Arc<Publication> {
 /// All that is kept.
 #[derive(Debug)]
 pub(super) struct Log<E> {
-    limits: HistoryLimits,
+    retention: Retention,
+    /// Bytes of all channels where the retention leaves that to the broker.
+    total_bytes: usize,
     epoch: Epoch,
     /// Offset of the last publication appended.
     last: u64,
@@ -46,12 +48,18 @@ pub(super) struct Log<E> {
     /// Every known channel by whether it has publications and the offset of its last one, kept or
     /// not: those to be forgotten first come first.
     recency: BTreeMap<(bool, u64), Channel>,
+    /// When to look for what is too old, one entry for each channel that has something: not after its
+    /// first publication's time comes, and before it where that one went for another reason.
+    due: BTreeMap<Due, Channel>,
     /// The one floor of all forgotten channels.
     forgotten: u64,
     /// The greatest floor there is: no cursor from there on needs a look at the channels.
     highest_floor: u64,
     drops: Option<Vec<Dropped>>,
 }
+
+/// A time, and an offset that makes it one of its own.
+type Due = (Duration, u64);
 
 /// One publication in the order of all.
 #[derive(Debug)]
@@ -68,6 +76,8 @@ struct History<E> {
     weight: usize,
     /// The greatest offset dropped.
     floor: u64,
+    /// Its key in [`Log::due`].
+    due: Option<Due>,
 }
 
 /// Something that was dropped and is not yet gone from where it lies.
@@ -84,6 +94,7 @@ impl<E: Entry> History<E> {
             entries: VecDeque::new(),
             weight: 0,
             floor,
+            due: None,
         }
     }
 
@@ -103,16 +114,19 @@ impl<E: Entry> History<E> {
 }
 
 impl<E: Entry> Log<E> {
-    /// An empty log whose next offset comes after `last`.
-    pub(super) fn new(limits: HistoryLimits, epoch: Epoch, last: u64) -> Self {
+    /// An empty log whose next offset comes after `last`. Of all channels it keeps `total_bytes` where
+    /// `retention` does not say.
+    pub(super) fn new(retention: Retention, total_bytes: usize, epoch: Epoch, last: u64) -> Self {
         Self {
-            limits,
+            retention,
+            total_bytes,
             epoch,
             last,
             entries: BTreeMap::new(),
             weight: 0,
             channels: BTreeMap::new(),
             recency: BTreeMap::new(),
+            due: BTreeMap::new(),
             forgotten: 0,
             highest_floor: 0,
             drops: None,
@@ -190,15 +204,49 @@ impl<E: Entry> Log<E> {
         };
         self.entries.insert(self.last, kept);
 
-        while self.channels.get(&channel).is_some_and(|history| {
-            history.entries.len() > self.limits.count || history.weight > self.limits.bytes
-        }) {
-            self.drop_first_of(&channel);
+        self.bound(&channel);
+        self.bound_all();
+    }
+
+    /// Keeps what `retention` says from now on.
+    pub(super) fn retain(&mut self, retention: Retention) {
+        self.retention = retention;
+        self.due.clear();
+        for channel in self.channels.keys().cloned().collect::<Vec<_>>() {
+            if let Some(history) = self.channels.get_mut(&channel) {
+                history.due = None;
+            }
+            self.bound(&channel);
         }
-        while self.weight > self.limits.total_bytes {
+        self.bound_all();
+    }
+
+    /// Drops what is over the bounds of one channel, and has it looked at when the rest is too old.
+    fn bound(&mut self, channel: &Channel) {
+        let bounds = self.retention.bounds(channel);
+        while self.channels.get(channel).is_some_and(|history| {
+            history.entries.len() > bounds.count || history.weight > bounds.bytes
+        }) {
+            self.drop_first_of(channel);
+        }
+        if let Some(history) = self.channels.get_mut(channel)
+            && history.due.is_none()
+            && let Some(first) = history.entries.front()
+            && let Some(kept) = self.entries.get(&first.offset())
+        {
+            let due = (kept.at.saturating_add(bounds.age), first.offset());
+            history.due = Some(due);
+            self.due.insert(due, channel.clone());
+        }
+    }
+
+    /// Drops what is over the bounds of all channels together.
+    fn bound_all(&mut self) {
+        let bytes = self.retention.total_bytes().unwrap_or(self.total_bytes);
+        while self.weight > bytes {
             self.drop_oldest();
         }
-        while self.channels.len() > self.limits.channels {
+        while self.channels.len() > self.retention.channels() {
             self.forget_one();
         }
     }
@@ -228,10 +276,22 @@ impl<E: Entry> Log<E> {
 
     /// Drops what is too old at `now`.
     pub(super) fn expire(&mut self, now: Duration) {
-        while let Some(first) = self.entries.first_entry()
-            && now.saturating_sub(first.get().at) >= self.limits.age
+        while let Some(due) = self.due.first_entry()
+            && due.key().0 <= now
         {
-            self.drop_oldest();
+            let channel = due.remove();
+            let age = self.retention.bounds(&channel).age;
+            while let Some(history) = self.channels.get(&channel)
+                && let Some(first) = history.entries.front()
+                && let Some(kept) = self.entries.get(&first.offset())
+                && kept.at.saturating_add(age) <= now
+            {
+                self.drop_first_of(&channel);
+            }
+            if let Some(history) = self.channels.get_mut(&channel) {
+                history.due = None;
+            }
+            self.bound(&channel);
         }
     }
 
@@ -289,6 +349,9 @@ impl<E: Entry> Log<E> {
         self.remove(&channel);
         if let Some(history) = self.channels.remove(&channel) {
             self.recency.remove(&history.recency());
+            if let Some(due) = history.due {
+                self.due.remove(&due);
+            }
             self.forgotten = self.forgotten.max(history.floor);
             self.highest_floor = self.highest_floor.max(self.forgotten);
         }
@@ -307,6 +370,7 @@ mod tests {
     use jiff::Timestamp;
 
     use super::*;
+    use crate::config::HistoryLimits;
     use crate::cursor::Cursor;
     use crate::publication::Content;
 
@@ -316,12 +380,13 @@ mod tests {
         let limits = HistoryLimits {
             count: 3,
             bytes: 4 * Publication::OVERHEAD,
-            total_bytes: 12 * Publication::OVERHEAD,
+            total_bytes: Some(12 * Publication::OVERHEAD),
             channels: 5,
+            age: Duration::from_millis(40),
             ..HistoryLimits::default()
         };
         let epoch = Epoch::random();
-        let mut log = Log::new(limits.clone(), epoch, 0);
+        let mut log = Log::new(limits.clone().into(), 0, epoch, 0);
         log.note_drops();
         let mut dropped = 0;
         let mut pushed = 0;
@@ -335,8 +400,13 @@ mod tests {
             let cursor = Cursor::after(epoch, step as u64);
             let publication =
                 Publication::new(channel.clone(), cursor, Timestamp::UNIX_EPOCH, content);
-            log.push(channel, Arc::new(publication), Duration::ZERO);
+            let now = Duration::from_millis(step as u64);
+            log.push(channel, Arc::new(publication), now);
             pushed += 1;
+            if step % 5 == 0 {
+                log.expire(now);
+                assert!(log.entries.values().all(|kept| kept.at + limits.age > now));
+            }
             for drop in log.take_drops() {
                 if let Some(offset) = drop.offset {
                     assert!(!log.entries.contains_key(&offset));
@@ -358,11 +428,18 @@ mod tests {
                     .clone()
                     .all(|h| h.entries.len() <= 3 && h.weight <= limits.bytes)
             );
-            assert!(log.weight <= limits.total_bytes);
+            assert!(Some(log.weight) <= limits.total_bytes);
             assert!(log.channels.len() <= limits.channels);
             assert_eq!(log.recency.len(), log.channels.len());
             for (key, channel) in &log.recency {
                 assert_eq!(log.channels[channel].recency(), *key);
+            }
+            for (key, channel) in &log.due {
+                assert_eq!(log.channels[channel].due, Some(*key));
+            }
+            for history in log.channels.values() {
+                assert!(history.due.is_some() || history.entries.is_empty());
+                assert!(history.due.is_none_or(|due| log.due.contains_key(&due)));
             }
         }
     }

@@ -115,7 +115,7 @@ async fn a_copy_begins_a_new_epoch_and_uses_no_offset_again() {
         let gap = read(&broker, "a", Since::Cursor(first)).await;
         assert_eq!(gap, all(["2"], false), "{dir:?}");
         let next = broker
-            .append(channel("a"), content("3"), None)
+            .append(channel("a"), content("3"), AppendOptions::default())
             .await
             .unwrap();
         assert!(next.cursor.offset > lost.offset);
@@ -140,7 +140,7 @@ async fn a_log_put_back_alone_begins_a_new_epoch() {
         all(["1"], false)
     );
     let next = broker
-        .append(channel("a"), content("3"), None)
+        .append(channel("a"), content("3"), AppendOptions::default())
         .await
         .unwrap();
     assert!(next.cursor.offset > lost.offset && next.cursor.epoch != lost.epoch);

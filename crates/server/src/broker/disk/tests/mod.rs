@@ -13,18 +13,19 @@ use tempfile::TempDir;
 use super::place::LOG;
 use super::*;
 use crate::broker::suite::{Bench, broker_suite};
-use crate::broker::{Fingerprint, KEY_LIFETIME, Scope};
+use crate::broker::{Fingerprint, Idempotency, KEY_LIFETIME, Scope};
 use crate::clock::manual::ManualClock;
+use crate::config::HistoryLimits;
 use crate::cursor::Cursor;
 use crate::hub::Lagged;
 
-fn bench(limits: HistoryLimits, keys: usize) -> Bench {
+fn bench(retention: Retention, keys: usize) -> Bench {
     let place = tempfile::tempdir().unwrap();
     let clock = Arc::new(ManualClock::default());
     let time = Arc::clone(&clock) as Arc<dyn Clock>;
     let hub = Hub::new(1 << 20);
     Bench {
-        broker: Arc::new(DiskBroker::with_clock(place.path(), limits, keys, hub, time).unwrap()),
+        broker: Arc::new(DiskBroker::with_clock(place.path(), retention, keys, hub, time).unwrap()),
         advance: Box::new(move |by| clock.advance(by)),
         _place: Some(place),
     }
@@ -104,7 +105,10 @@ impl Life {
     }
 
     async fn publish(&self, name: &str, body: &str) -> Cursor {
-        let appended = self.broker.append(channel(name), content(body), None).await;
+        let appended = self
+            .broker
+            .append(channel(name), content(body), AppendOptions::default())
+            .await;
         appended.unwrap().cursor
     }
 
@@ -114,9 +118,8 @@ impl Life {
             scope: Scope::new("", &channel("a"), key),
             fingerprint: Fingerprint::new(&content),
         };
-        self.broker
-            .append(channel("a"), content, Some(idempotency))
-            .await
+        let options = AppendOptions::default().idempotency(Some(idempotency));
+        self.broker.append(channel("a"), content, options).await
     }
 
     async fn read(&self, filter: &str, since: Cursor) -> (Vec<String>, bool) {

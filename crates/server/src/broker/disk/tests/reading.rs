@@ -84,8 +84,11 @@ async fn what_waits_at_the_end_is_written_and_what_comes_later_is_told() {
     };
     let life = Life::begin(limits);
     let waiting = (0..200).map(|number| {
-        life.broker
-            .append(channel("a"), content(&number.to_string()), None)
+        life.broker.append(
+            channel("a"),
+            content(&number.to_string()),
+            AppendOptions::default(),
+        )
     });
     let (answers, closed) =
         tokio::join!(futures_util::future::join_all(waiting), life.broker.close());
@@ -97,7 +100,7 @@ async fn what_waits_at_the_end_is_written_and_what_comes_later_is_told() {
     )));
     let late = life
         .broker
-        .append(channel("a"), content("late"), None)
+        .append(channel("a"), content("late"), AppendOptions::default())
         .await;
     assert_eq!(late, Err(Outage::Closed.into()));
     let broker = open(life.dir.path(), &life.limits, &life.clock).unwrap();

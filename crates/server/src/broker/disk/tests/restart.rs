@@ -10,7 +10,7 @@ async fn a_restart_keeps_publications_cursors_and_offsets() {
     let second = life.publish("b", "2").await;
     let image = Content::new("image/png", Bytes::from_static(b"\x00\xff")).unwrap();
     life.broker
-        .append(channel("a"), image.clone(), None)
+        .append(channel("a"), image.clone(), AppendOptions::default())
         .await
         .unwrap();
     let before = life.broker.latest(&channel("a")).await.unwrap().unwrap();
