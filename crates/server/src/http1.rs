@@ -22,7 +22,7 @@ use tokio::time::sleep;
 use crate::connection::{MAX_BUFFER, MAX_HEAD, Tracked, ended, last_call, routed};
 use crate::http::{App, Wait, answer};
 use crate::line::Line;
-use crate::takeover::{Asked, Taken, lock};
+use crate::takeover::{Taken, lock};
 use crate::transport::chunks;
 use crate::transport::pieces::Pieces;
 use crate::wire::{Deadline, Io, Wire};
@@ -56,7 +56,7 @@ pub(crate) async fn serve(app: &Arc<App>, router: Router, io: Io, line: Arc<Line
                 line.takeover.answer(response);
                 // hyper writes the answer, to a request that looks like the one before.
                 let is_last = asked.is_last || app.drain.has_begun();
-                wire.put_back(Asked { is_last, ..asked }.again().as_bytes());
+                wire.put_back(asked.again(is_last).as_bytes());
             }
             Taken::Stream(pieces, asked) => {
                 if let Err(error) = chunks::send(&mut wire, &pieces).await {

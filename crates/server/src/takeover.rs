@@ -81,9 +81,9 @@ impl Asked {
         Some(Self { is_head, is_last })
     }
 
-    /// A request that is answered in the same form.
-    pub(crate) fn again(self) -> &'static str {
-        match (self.is_head, self.is_last) {
+    /// A request that is answered in the same form, and may be the connection's last.
+    pub(crate) fn again(self, is_last: bool) -> &'static str {
+        match (self.is_head, is_last) {
             (false, false) => "GET / HTTP/1.1\r\n\r\n",
             (false, true) => "GET / HTTP/1.1\r\nconnection: close\r\n\r\n",
             (true, false) => "HEAD / HTTP/1.1\r\n\r\n",
