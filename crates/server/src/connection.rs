@@ -119,13 +119,7 @@ async fn begin(
 }
 
 /// HTTP until the connection ends, or becomes a WebSocket.
-async fn http(
-    app: &Arc<App>,
-    router: Router,
-    io: Io,
-    line: Arc<Line>,
-    working: Option<Working>,
-) {
+async fn http(app: &Arc<App>, router: Router, io: Io, line: Arc<Line>, working: Option<Working>) {
     // Either alone, since a future has room for the larger one.
     if io.is_http2() {
         Box::pin(http2(app, router, io, line, working)).await;

@@ -32,19 +32,27 @@ use crate::work::Working;
 const KEPT: Duration = Duration::from_secs(1);
 
 /// Serves a connection until it ends, or becomes a WebSocket.
-pub(crate) async fn serve(app: &Arc<App>, router: Router, io: Io, line: Arc<Line>) {
+pub(crate) async fn serve(
+    app: &Arc<App>,
+    router: Router,
+    io: Io,
+    line: Arc<Line>,
+    mut working: Option<Working>,
+) {
     let now = app.now();
     let (head, write) = (now.config.header_timeout, now.config.write_timeout);
     let idle = now.config.idle_timeout;
     drop(now);
     let mut wire = Wire::new(io, Arc::clone(&line), head, write);
     let mut patience = idle;
-    while is_asked(app, &mut wire, &line, patience).await {
-        let spoken = Box::pin(speak(app, &router, wire, &line, idle)).await;
+    while is_asked(app, &mut wire, &line, &mut working, patience).await {
+        let spoken = Box::pin(speak(app, &router, wire, &line, &mut working, idle)).await;
         let Some((rest, taken)) = spoken else {
             return;
         };
         wire = rest;
+        // It has asked; each request sees to itself.
+        working = None;
         patience = idle;
         let _answering = line.hold();
         match taken {
@@ -75,11 +83,17 @@ pub(crate) async fn serve(app: &Arc<App>, router: Router, io: Io, line: Arc<Line
 }
 
 /// Waits for a request's first bytes. No if none is to be waited for any more.
-async fn is_asked(app: &App, wire: &mut Wire, line: &Line, patience: Duration) -> bool {
+async fn is_asked(
+    app: &App,
+    wire: &mut Wire,
+    line: &Line,
+    working: &mut Option<Working>,
+    patience: Duration,
+) -> bool {
     tokio::select! {
         biased;
         received = poll_fn(|cx| wire.poll_received(cx)) => received.unwrap_or(false),
-        () = last_call(app, line) => false,
+        () = last_call(app, line, working) => false,
         () = sleep(patience) => false,
     }
 }
@@ -90,6 +104,7 @@ async fn speak(
     router: &Router,
     wire: Wire,
     line: &Arc<Line>,
+    working: &mut Option<Working>,
     idle: Duration,
 ) -> Option<(Wire, Taken)> {
     let mut connection = http1::Builder::new()
@@ -98,7 +113,7 @@ async fn speak(
         .max_header_size(MAX_HEAD)
         .max_buf_size(MAX_BUFFER)
         .serve_connection(TokioIo::new(wire), service_fn(answers(app, router, line)));
-    let mut last_call = pin!(last_call(app, line));
+    let mut last_call = pin!(last_call(app, line, working));
     let mut is_last = false;
     let mut kept = Deadline::default();
     let came = poll_fn(|cx| {

@@ -296,10 +296,14 @@ impl Session {
             if !is_attached {
                 if let Some(backlog) = &mut self.backlog {
                     // Once the server is to end its log is closed.
-                    backlog.missed.load().await.map_err(|_| match app.drain.has_begun() {
-                        true => End::Drain,
-                        false => End::Lagged,
-                    })?;
+                    backlog
+                        .missed
+                        .load()
+                        .await
+                        .map_err(|_| match app.drain.has_begun() {
+                            true => End::Drain,
+                            false => End::Lagged,
+                        })?;
                 }
                 more = self.fill()?;
                 tokio::select! {
