@@ -115,14 +115,6 @@ impl Grant {
         self.expires
             .is_some_and(|expires| expires <= Instant::now())
     }
-
-    /// Waits until the grant is over; for ever if it has no end.
-    pub(crate) async fn expired(&self) {
-        match self.expires {
-            Some(expires) => tokio::time::sleep_until(expires).await,
-            None => std::future::pending().await,
-        }
-    }
 }
 
 /// What is wrong with the settings of keys and tokens.
