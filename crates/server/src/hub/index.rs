@@ -66,6 +66,15 @@ impl Index {
         }
     }
 
+    /// Calls `found` for each subscriber.
+    pub(super) fn all(&self, mut found: impl FnMut(&Arc<Queue>)) {
+        self.exact
+            .values()
+            .flat_map(HashMap::values)
+            .for_each(&mut found);
+        self.patterns.all(&mut found);
+    }
+
     #[cfg(test)]
     pub(super) fn is_empty(&self) -> bool {
         self.exact.is_empty() && self.patterns.is_empty()
@@ -102,6 +111,12 @@ impl Node {
                 }
             }
         }
+    }
+
+    fn all(&self, found: &mut impl FnMut(&Arc<Queue>)) {
+        self.here.values().for_each(&mut *found);
+        self.rest.values().for_each(&mut *found);
+        self.next.values().for_each(|next| next.all(found));
     }
 
     fn each(&self, segments: &[&str], found: &mut impl FnMut(Id, &Arc<Queue>)) {

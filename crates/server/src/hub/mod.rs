@@ -5,6 +5,7 @@ mod fan;
 mod index;
 mod kept;
 mod queue;
+mod shed;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -182,6 +183,11 @@ impl Live {
         Ok(None)
     }
 
+    #[cfg(test)]
+    fn check(&self) -> Result<(), Lagged> {
+        self.queue.check()
+    }
+
     /// Waits until the subscriber lags, and takes no publication. Cancel-safe.
     pub async fn lagged(&mut self) -> Lagged {
         loop {
@@ -207,7 +213,7 @@ mod tests {
     use crate::cursor::{Cursor, Epoch};
     use crate::publication::Content;
 
-    fn publication(channel: &str, offset: u64, size: usize) -> Arc<Publication> {
+    pub(super) fn publication(channel: &str, offset: u64, size: usize) -> Arc<Publication> {
         let content = Content::new("text/plain", Bytes::from(vec![b'x'; size])).unwrap();
         let cursor = Cursor::after(Epoch::random(), offset);
         let time = jiff::Timestamp::UNIX_EPOCH;

@@ -103,13 +103,7 @@ impl Queue {
         };
         weight -= replaced.as_ref().map_or(0, |replaced| replaced.weight());
         let pushed = if weight > self.bound && !is_first {
-            *state = State {
-                items: Items::Whole(VecDeque::new()),
-                weight: 0,
-                lagged: true,
-                outlet: None,
-                is_due: state.is_due,
-            };
+            state.lag();
             Pushed::Lagged
         } else {
             state.weight = weight;
@@ -131,6 +125,17 @@ impl Queue {
             self.wake.notify_one();
         }
         pushed
+    }
+
+    /// What waits weighs so much.
+    pub(super) fn weight(&self) -> usize {
+        self.lock().weight
+    }
+
+    /// Lets the subscriber go: what waits is dropped.
+    pub(super) fn let_go(&self) {
+        self.lock().lag();
+        self.wake.notify_one();
     }
 
     pub(super) fn try_pop(&self) -> Result<Option<Arc<Publication>>, Lagged> {
@@ -200,6 +205,13 @@ impl Queue {
 }
 
 impl State {
+    fn lag(&mut self) {
+        self.items = Items::Whole(VecDeque::new());
+        self.weight = 0;
+        self.lagged = true;
+        self.outlet = None;
+    }
+
     fn pop(&mut self) -> Option<Arc<Publication>> {
         let item = match &mut self.items {
             Items::Whole(items) => items.pop_front(),

@@ -1,5 +1,6 @@
 //! The ways to listen: each turns what a broker has into bytes for one client.
 
+mod compression;
 pub(crate) mod poll;
 pub(crate) mod stream;
 pub(crate) mod ws;

@@ -12,12 +12,12 @@ use http::header::{CONNECTION, HeaderMap, SEC_WEBSOCKET_VERSION, UPGRADE};
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use openline::{
-    Broadcast, CloseCode, Deflate, Message, OriginPolicy, Receiver, Rejection, Sender,
-    ServerOptions, Stream, Takeover, Traffic, WebSocket,
+    Broadcast, CloseCode, Message, OriginPolicy, Receiver, Rejection, Sender, ServerOptions,
+    Stream, Traffic, WebSocket,
 };
 use serde::Deserialize;
 
-use super::standing;
+use super::{compression, standing};
 use crate::auth::Grant;
 use crate::broker::{Missed, Since, Subscription};
 use crate::channel::Filter;
@@ -33,9 +33,6 @@ use crate::wire::{Io, Wire};
 
 /// The subprotocol of envelopes with cursors.
 const SUBPROTOCOL: &str = "openline.v1";
-/// The window of what is sent compressed, in bits: one that clients that ask for a smaller one than 15 ask for by default,
-/// so that nearly all take the same form of a publication.
-const WINDOW_BITS: u8 = 12;
 /// Bytes after which what is queued for the client is flushed before more is.
 const BATCH: usize = 128 * 1024;
 
@@ -59,11 +56,10 @@ pub(crate) async fn open(
 ) -> Result<Response, Problem> {
     let line = request.extensions().get::<Arc<Line>>().cloned();
     // Origins were judged for all transports alike before this.
-    let deflate = compression(&app, &filter);
     let options = ServerOptions::default()
         .subprotocol(SUBPROTOCOL)
-        .origins(OriginPolicy::Any)
-        .deflate(deflate.map(|deflate| deflate.policy()));
+        .origins(OriginPolicy::Any);
+    let options = compression::grant(options, &app.now().config, &filter);
     let (response, upgrade) = openline::upgrade(&mut request, &options).map_err(refusal)?;
     let spoken = match (&filter, upgrade.subprotocol()) {
         (Filter::Exact(_), None) => Spoken::Bodies,
@@ -83,7 +79,7 @@ pub(crate) async fn open(
     let config = openline::Config::default()
         .max_message(app.now().config.max_message)
         .max_outbox(2 * BATCH)
-        .deflate(deflate)
+        .deflate(Some(compression::settings()))
         .write_timeout(app.now().config.write_timeout);
     let mut upgrade = upgrade.config(config);
     // Over HTTP/2 it is one stream of a connection, which is busy for as long as the stream is.
@@ -108,18 +104,6 @@ pub(crate) async fn open(
     });
     tasks.spawn(cut.run_until_cancelled_owned(served));
     Ok(response.map(|()| Body::empty()))
-}
-
-/// How what `filter` asks for is compressed, if it is to be: each publication by itself, so that all who agree on the same
-/// window share one form of it and no connection has a compressor, or a window, of its own.
-fn compression(app: &App, filter: &Filter) -> Option<Deflate> {
-    let deflate = || {
-        Deflate::default()
-            .takeover(Takeover::Never)
-            .client_no_context_takeover(true)
-            .server_max_window_bits(WINDOW_BITS)
-    };
-    app.now().config.compresses(filter).then(deflate)
 }
 
 /// The bare connection from under hyper and the server's own wrapper.
