@@ -316,8 +316,7 @@ fn current(
         guard: Guard::new(address.ip(), &config.allow_hosts, &config.allow_origins)?,
         auth: Auth::new(&config, before.map(|before| &before.auth))?,
         tls: tls::server(&config.tls)?,
-        websocket: ws::config(&config, None),
-        compressed_websocket: ws::config(&config, Some(ws::deflate())),
+        websocket: ws::config(&config),
         config,
     })
 }
@@ -370,13 +369,27 @@ fn is_of_one_connection(error: &io::Error) -> bool {
     )
 }
 
-/// Looks again and again at what only the system knows.
+/// Looks again and again at what only the system knows: how much memory there is in use. While that is too much, the slowest
+/// listeners are let go; nothing new is taken meanwhile.
 async fn watch(app: &App) {
-    /// How old such knowledge may be.
-    const AGE: Duration = Duration::from_secs(1);
+    /// How old such knowledge may be: not so old that a flood gets far in it.
+    const AGE: Duration = Duration::from_millis(200);
+    /// As much time as what was let go may take to be given back, before more is.
+    const PAUSE: Duration = Duration::from_secs(1);
+    let mut shed = Instant::now();
     loop {
         sleep(AGE).await;
         app.limits.memory.read();
+        if app.limits.growth(&app.now().config).is_err() && shed.elapsed() >= PAUSE {
+            let listeners = app.hub.shed();
+            if listeners > 0 {
+                tracing::warn!(
+                    listeners,
+                    "memory is short: the slowest listeners were let go"
+                );
+                shed = Instant::now();
+            }
+        }
     }
 }
 

@@ -9,10 +9,10 @@ use crate::config::{Config, History, HistoryLimits, namespace_of};
 
 /// What a [`Broker`](super::Broker) keeps: the bounds of each channel, by the namespace that it is in,
 /// and those of all channels together. Cheap to clone.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Retention(Arc<Rules>);
 
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 struct Rules {
     namespaces: BTreeMap<String, Bounds>,
     elsewhere: HistoryLimits,

@@ -87,8 +87,6 @@ pub(crate) struct Current {
     pub(crate) tls: Option<Arc<rustls::ServerConfig>>,
     /// What WebSockets go by, shared by all that open.
     pub(crate) websocket: Arc<openline::Config>,
-    /// The same, where publications are compressed.
-    pub(crate) compressed_websocket: Arc<openline::Config>,
 }
 
 impl App {

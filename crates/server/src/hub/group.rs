@@ -151,6 +151,11 @@ impl Group {
         }
     }
 
+    /// The queues of those that take what waits for them themselves.
+    pub(super) fn queues(&self) -> impl Iterator<Item = &Arc<Queue>> {
+        self.queued.iter()
+    }
+
     /// Has all of them look at what they wait for.
     pub(super) fn wake(&self) {
         self.queued.iter().for_each(|queue| queue.wake());

@@ -7,6 +7,7 @@ mod index;
 mod kept;
 mod outlet;
 mod queue;
+mod shed;
 mod slots;
 
 use std::future::poll_fn;
@@ -275,7 +276,7 @@ mod tests {
     use crate::cursor::{Cursor, Epoch};
     use crate::publication::Content;
 
-    fn publication(channel: &str, offset: u64, size: usize) -> Arc<Publication> {
+    pub(super) fn publication(channel: &str, offset: u64, size: usize) -> Arc<Publication> {
         let content = Content::new("text/plain", Bytes::from(vec![b'x'; size])).unwrap();
         let cursor = Cursor::after(Epoch::random(), offset);
         let time = jiff::Timestamp::UNIX_EPOCH;

@@ -149,6 +149,11 @@ impl Queue {
         wake(self.lock());
     }
 
+    /// What waits weighs so much.
+    pub(super) fn weight(&self) -> usize {
+        self.lock().weight
+    }
+
     pub(super) fn try_pop(&self) -> Result<Option<Arc<Publication>>, Lagged> {
         let mut state = self.lock();
         if state.lagged {

@@ -1,6 +1,7 @@
 //! The ways to listen: each turns what a broker has into bytes for one client.
 
 pub(crate) mod chunks;
+mod compression;
 pub(crate) mod pieces;
 pub(crate) mod poll;
 mod session;

@@ -7,8 +7,9 @@ use axum::extract::Request;
 use axum::response::Response;
 use http::Version;
 use http::header::{CONNECTION, HeaderMap, SEC_WEBSOCKET_VERSION, UPGRADE};
-use openline::{Deflate, OriginPolicy, Rejection, ServerOptions, Stream, Takeover};
+use openline::{OriginPolicy, Rejection, ServerOptions, Stream};
 
+use super::compression;
 use super::session::{self, Held, Session, Spoken};
 use crate::auth::Grant;
 use crate::broker::Since;
@@ -21,9 +22,6 @@ use crate::wire::Io;
 
 /// The subprotocol of envelopes with cursors.
 const SUBPROTOCOL: &str = "openline.v1";
-/// The window of what is sent compressed, in bits: one that clients that ask for a smaller one than 15 ask for by default,
-/// so that nearly all take the same form of a publication.
-const WINDOW_BITS: u8 = 12;
 
 /// Whether the request asks for a WebSocket, rightly or not.
 pub(crate) fn is_asked_for(headers: &HeaderMap) -> bool {
@@ -44,15 +42,10 @@ pub(crate) async fn open(
     mut request: Request,
 ) -> Result<Response, Problem> {
     // Origins were judged for all transports alike before this.
-    let now = app.now();
-    let (deflate, config) = match now.config.compresses(&filter) {
-        true => (Some(deflate()), &now.compressed_websocket),
-        false => (None, &now.websocket),
-    };
     let options = ServerOptions::default()
         .subprotocol(SUBPROTOCOL)
-        .origins(OriginPolicy::Any)
-        .deflate(deflate.map(|deflate| deflate.policy()));
+        .origins(OriginPolicy::Any);
+    let options = compression::grant(options, &app.now().config, &filter);
     let (response, upgrade) = openline::upgrade(&mut request, &options).map_err(refusal)?;
     let spoken = match (&filter, upgrade.subprotocol()) {
         (Filter::Exact(_), None) => Spoken::Bodies,
@@ -68,7 +61,7 @@ pub(crate) async fn open(
              openline.v1",
         ));
     }
-    let upgrade = upgrade.config(Arc::clone(config));
+    let upgrade = upgrade.config(Arc::clone(&app.now().websocket));
     // Over HTTP/2 it is one stream of a connection, which is busy for as long as the stream is.
     let is_alone = request.version() < Version::HTTP_2;
     let line = request.extensions().get::<Arc<Line>>().cloned();
@@ -105,24 +98,15 @@ pub(crate) async fn open(
     Ok(response.map(|()| Body::empty()))
 }
 
-/// Limits and deadlines of WebSockets, and how what is sent on them is compressed, if it is to be.
-pub(crate) fn config(config: &Config, deflate: Option<Deflate>) -> Arc<openline::Config> {
+/// Limits and deadlines of all WebSockets, and how what is sent on those that agreed on it is compressed.
+pub(crate) fn config(config: &Config) -> Arc<openline::Config> {
     // Each batch finds the queue empty, so its last frame always finds room.
     let websocket = openline::Config::default()
         .max_message(config.max_message)
         .max_outbox(2 * BATCH)
-        .deflate(deflate)
+        .deflate(Some(compression::settings()))
         .write_timeout(config.write_timeout);
     Arc::new(websocket)
-}
-
-/// How publications are compressed: each by itself, so that all who agree on the same window share one form of it and no
-/// connection has a compressor, or a window, of its own.
-pub(crate) fn deflate() -> Deflate {
-    Deflate::default()
-        .takeover(Takeover::Never)
-        .client_no_context_takeover(true)
-        .server_max_window_bits(WINDOW_BITS)
 }
 
 /// A connection as what is below a WebSocket.

@@ -210,11 +210,17 @@ impl<E: Entry> Log<E> {
 
     /// Keeps what `retention` says from now on.
     pub(super) fn retain(&mut self, retention: Retention) {
-        self.retention = retention;
-        self.due.clear();
-        for channel in self.channels.keys().cloned().collect::<Vec<_>>() {
-            if let Some(history) = self.channels.get_mut(&channel) {
-                history.due = None;
+        let before = std::mem::replace(&mut self.retention, retention);
+        if before == self.retention {
+            return;
+        }
+        let channels = self.channels.keys();
+        let is_other = |name: &&Channel| before.bounds(name) != self.retention.bounds(name);
+        for channel in channels.filter(is_other).cloned().collect::<Vec<_>>() {
+            if let Some(history) = self.channels.get_mut(&channel)
+                && let Some(due) = history.due.take()
+            {
+                self.due.remove(&due);
             }
             self.bound(&channel);
         }
