@@ -38,6 +38,7 @@ mod config;
 mod connection;
 mod cursor;
 mod drain;
+mod fetch;
 mod http;
 mod hub;
 mod limits;
@@ -50,6 +51,7 @@ mod publisher;
 mod server;
 mod slow;
 mod tls;
+mod traces;
 mod transport;
 mod wire;
 
@@ -63,8 +65,8 @@ pub use channel::{Channel, Filter, MAX_NAME, MAX_SEGMENT, MAX_SEGMENTS, NameErro
 pub use clock::{Clock, SystemClock};
 pub use config::{
     Anonymous, ApiKey, Config, Decision, ForwardedBy, HistoryLimits, LogFormat, MetricsConfig,
-    Namespace, ProxyConfig, Raw, Secret, Setting, SettingError, Settings, Slow, SlowPolicy,
-    TlsConfig, TokenConfig, WebhookConfig,
+    Namespace, ProxyConfig, Ratio, Raw, Secret, Setting, SettingError, Settings, Slow, SlowPolicy,
+    TlsConfig, TokenConfig, TracesConfig, WebhookConfig,
 };
 pub use cursor::{Cursor, CursorError, Epoch};
 pub use hub::{Hub, HubGuard, Lagged, Live};
@@ -72,3 +74,4 @@ pub use publication::{Content, ContentError, Kind, MAX_CONTENT_TYPE, Publication
 pub use publisher::{PublishError, Published, Publisher};
 pub use server::{BindError, Drained, Reload, Server};
 pub use tls::TlsError;
+pub use traces::TracesError;

@@ -10,7 +10,9 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
 
 use crate::admin;
 use crate::auth::{Auth, AuthError};
@@ -23,11 +25,13 @@ use crate::hub::Hub;
 use crate::limits::{self, Origin, Refusal};
 use crate::publisher::Publisher;
 use crate::tls::{self, TlsError};
+use crate::traces::{Exporter, Traces, TracesError};
 
 /// Connections past the bound that are told so at the same time; any more are just closed.
 const MAX_REFUSALS: usize = 64;
 /// How long such a one may take to hear it.
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(2);
+
 /// A server that listens, and answers once it is [run](Self::run).
 #[derive(Debug)]
 pub struct Server {
@@ -36,6 +40,7 @@ pub struct Server {
     metrics: Option<TcpListener>,
     asked: Arc<Config>,
     app: Arc<App>,
+    exporter: Option<Exporter>,
 }
 
 impl Server {
@@ -78,13 +83,15 @@ impl Server {
         let hub = Hub::new(config.max_queue);
         let current = current(config, address, None)?;
         let broker = open(&current.config, hub.clone()).await?;
-        let app = Arc::new(App::new(current, broker, hub));
+        let (traces, exporter) = Traces::new(&current.config.traces)?.unzip();
+        let app = App::new(current, broker, hub, traces.unwrap_or_default());
         Ok(Self {
             listener,
             address,
             metrics,
             asked,
-            app,
+            app: Arc::new(app),
+            exporter,
         })
     }
 
@@ -126,18 +133,25 @@ impl Server {
     /// Serves until `shutdown` is done, then drains: it stops listening, closes WebSockets with
     /// code 1012, ends streams, answers what is held, lets requests under way finish, and cuts
     /// what is still there after [`Config::drain_timeout`]. Then the log is closed, and a
-    /// [`publisher`](Self::publisher) is told so. Dropping the future cuts at once.
+    /// [`publisher`](Self::publisher) is told so, and spans that are left are sent, for which there are
+    /// 5 s. Dropping the future cuts at once.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Drained {
         let Self {
             listener,
             address,
             metrics,
             app,
+            exporter,
             asked: _,
         } = self;
         let _cut_when_dropped = app.cut.clone().drop_guard();
         let _fanning = app.hub.fan_out();
         let connections = Connections::new(Arc::clone(&app));
+        let ended = CancellationToken::new();
+        let mut exporting = JoinSet::new();
+        if let Some(exporter) = exporter {
+            exporting.spawn(exporter.run(ended.clone()));
+        }
         tracing::info!(%address, "listening");
         if let Some(listener) = metrics {
             let served = admin::serve(listener, Arc::clone(&app));
@@ -163,6 +177,8 @@ impl Server {
         if let Err(error) = app.broker.close().await {
             tracing::error!(%error, "the log was not closed as it should be");
         }
+        ended.cancel();
+        exporting.join_all().await;
         tracing::info!(cut, "stopped");
         Drained { cut }
     }
@@ -396,6 +412,9 @@ pub enum BindError {
     /// Keys or tokens cannot be set up.
     #[error(transparent)]
     Auth(#[from] AuthError),
+    /// Spans cannot be sent.
+    #[error(transparent)]
+    Traces(#[from] TracesError),
     /// An entry of [`Config::allow_origins`] is no origin.
     #[error("{origin:?} is not an origin such as https://app.example, nor * alone")]
     Origin {
@@ -431,6 +450,7 @@ impl Config {
         Guard::new(self.listen.ip(), &self.allow_hosts, &self.allow_origins)?;
         Auth::new(self, None)?;
         tls::server(&self.tls)?;
+        Traces::new(&self.traces)?;
         Ok(())
     }
 }

@@ -35,6 +35,7 @@ use crate::meter::{self, Meters};
 use crate::metrics::Metrics;
 use crate::publisher::Publisher;
 use crate::slow::SlowRules;
+use crate::traces::Traces;
 use crate::transport::{poll, stream, ws};
 use crate::{Config, admin, pages};
 
@@ -46,6 +47,8 @@ pub(crate) use self::problem::{Kind, Problem};
 pub(crate) use self::under_way::UnderWay;
 use self::url::Query;
 
+/// What the paths of channels and patterns begin with.
+pub(crate) const CHANNELS: &str = "/channels/";
 /// The methods that a channel's URL takes.
 pub(crate) const CHANNEL_METHODS: &str = "GET, HEAD, POST, DELETE, OPTIONS";
 /// The methods that a pattern's URL takes.
@@ -64,6 +67,7 @@ pub(crate) struct App {
     /// Used only where the pages that read them are served.
     pub(crate) meters: Meters,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) traces: Traces,
     /// Begins when the server is to end: whoever holds a request lets go.
     pub(crate) drain: Drain,
     /// Cancelled when nobody is waited for any more: every connection ends where it is.
@@ -83,18 +87,20 @@ pub(crate) struct Current {
 
 impl App {
     /// `current` is what is in force at first.
-    pub(crate) fn new(current: Current, broker: Arc<dyn Broker>, hub: Hub) -> Self {
+    pub(crate) fn new(current: Current, broker: Arc<dyn Broker>, hub: Hub, traces: Traces) -> Self {
         hub.set_thinning(SlowRules::of(&current.config));
         let config = &current.config;
-        let metrics = Arc::<Metrics>::default();
+        let metrics = Arc::new(Metrics::new(&hub));
         let publisher = Publisher::new(
             Arc::clone(&broker),
             config.max_publication,
             Arc::clone(&metrics),
+            traces.clone(),
         );
         Self {
             publisher,
             metrics,
+            traces,
             under_way: UnderWay::new(config.max_idempotency_keys),
             broker,
             hub,
@@ -185,7 +191,7 @@ async fn channel(State(app): State<Arc<App>>, request: Request) -> Response {
 async fn dispatch(app: Arc<App>, request: Request) -> Result<Response, Problem> {
     let now = app.now();
     let path = request.uri().path();
-    let filter = url::filter(path.strip_prefix("/channels/").unwrap_or(path))?;
+    let filter = url::filter(path.strip_prefix(CHANNELS).unwrap_or(path))?;
     let query = Query::parse(request.uri().query().unwrap_or_default())?;
     if now.config.pages
         && let Some(name) = &query.meter

@@ -4,11 +4,14 @@
 use std::fmt;
 use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
+use prometheus_client::metrics::histogram::Histogram;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 use super::queue::Queue;
+use crate::metrics;
 use crate::publication::Publication;
 
 /// Where publications go at once, as a connection's socket.
@@ -22,19 +25,28 @@ pub(crate) trait Outlet: fmt::Debug + Send + Sync {
 #[derive(Debug)]
 pub(super) struct Fan {
     lists: Box<[List]>,
+    /// From the first publication of a turn to the turn's last write.
+    pub(super) times: Histogram,
 }
 
 #[derive(Debug, Default)]
 struct List {
-    due: Mutex<Vec<Arc<Queue>>>,
+    due: Mutex<Due>,
     /// Keeps one permit, so no wake-up is lost between a look and a wait.
     wake: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Due {
+    queues: Vec<Arc<Queue>>,
+    /// When the first of them came.
+    since: Option<Instant>,
 }
 
 /// The lists, taken by one who publishes.
 pub(super) struct FanGuard<'a> {
     fan: &'a Fan,
-    taken: Vec<MutexGuard<'a, Vec<Arc<Queue>>>>,
+    taken: Vec<MutexGuard<'a, Due>>,
 }
 
 /// The tasks that write; they end when it is dropped.
@@ -52,6 +64,7 @@ impl Fan {
         let count = std::thread::available_parallelism().map_or(1, usize::from);
         Self {
             lists: (0..count).map(|_| List::default()).collect(),
+            times: metrics::times(),
         }
     }
 
@@ -60,7 +73,7 @@ impl Fan {
         let mut tasks = JoinSet::new();
         for number in 0..self.lists.len() {
             let fan = Arc::clone(self);
-            tasks.spawn(async move { fan.lists[number].see_to().await });
+            tasks.spawn(async move { fan.lists[number].see_to(&fan.times).await });
         }
         Fanning { _tasks: tasks }
     }
@@ -77,13 +90,16 @@ impl FanGuard<'_> {
     /// The subscriber of that number has something for its outlet.
     pub(super) fn add(&mut self, id: u64, queue: &Arc<Queue>) {
         let list = (id % self.taken.len() as u64) as usize;
-        self.taken[list].push(Arc::clone(queue));
+        self.taken[list].queues.push(Arc::clone(queue));
     }
 
     /// Lets go of the lists, and has those seen to that are not empty.
     pub(super) fn release(self) {
-        for (due, list) in self.taken.into_iter().zip(&self.fan.lists) {
-            let is_due = !due.is_empty();
+        for (mut due, list) in self.taken.into_iter().zip(&self.fan.lists) {
+            let is_due = !due.queues.is_empty();
+            if is_due && due.since.is_none() {
+                due.since = Some(Instant::now());
+            }
             drop(due);
             if is_due {
                 list.wake.notify_one();
@@ -93,24 +109,27 @@ impl FanGuard<'_> {
 }
 
 impl List {
-    async fn see_to(&self) {
-        let mut due = Vec::new();
+    async fn see_to(&self, times: &Histogram) {
+        let mut due = Due::default();
         loop {
             mem::swap(&mut *self.lock(), &mut due);
-            if due.is_empty() {
+            if due.queues.is_empty() {
                 self.wake.notified().await;
                 continue;
             }
-            for (number, queue) in due.drain(..).enumerate() {
+            for (number, queue) in due.queues.drain(..).enumerate() {
                 queue.deliver();
                 if number % TURN == TURN - 1 {
                     tokio::task::yield_now().await;
                 }
             }
+            if let Some(since) = due.since.take() {
+                times.observe(since.elapsed().as_secs_f64());
+            }
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<Arc<Queue>>> {
+    fn lock(&self) -> MutexGuard<'_, Due> {
         self.due.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

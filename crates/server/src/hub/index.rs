@@ -66,6 +66,14 @@ impl Index {
         }
     }
 
+    /// Calls `found` for each subscriber.
+    pub(super) fn all(&self, mut found: impl FnMut(&Arc<Queue>)) {
+        for queue in self.exact.values().flat_map(Subscribers::values) {
+            found(queue);
+        }
+        self.patterns.all(&mut found);
+    }
+
     #[cfg(test)]
     pub(super) fn is_empty(&self) -> bool {
         self.exact.is_empty() && self.patterns.is_empty()
@@ -101,6 +109,16 @@ impl Node {
                     }
                 }
             }
+        }
+    }
+
+    fn all(&self, found: &mut impl FnMut(&Arc<Queue>)) {
+        let subscribers = [&self.here, &self.rest].into_iter();
+        subscribers
+            .flat_map(Subscribers::values)
+            .for_each(&mut *found);
+        for node in self.next.values() {
+            node.all(found);
         }
     }
 

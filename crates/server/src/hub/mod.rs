@@ -9,6 +9,7 @@ mod queue;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use prometheus_client::metrics::histogram::Histogram;
 use tokio::time::sleep_until;
 
 use self::fan::Fan;
@@ -67,6 +68,20 @@ impl Hub {
     /// How many publications went for a newer one before they were sent to somebody.
     pub(crate) fn replaced(&self) -> u64 {
         self.replaced.load(Ordering::Relaxed)
+    }
+
+    /// Bytes that wait in all queues, each publication as often as it waits. It takes the hub for as long as a
+    /// publication to everybody does.
+    pub(crate) fn waiting(&self) -> usize {
+        let mut waiting = 0;
+        let all = self.lock();
+        all.registry.index.all(|queue| waiting += queue.weight());
+        waiting
+    }
+
+    /// The times from a publication's place in the log to the last write of its turn.
+    pub(crate) fn times(&self) -> Histogram {
+        self.fan.times.clone()
     }
 
     /// Takes the hub, so that a broker can fix an order between its log and the hub: it takes the

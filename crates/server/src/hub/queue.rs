@@ -172,6 +172,11 @@ impl Queue {
         }
     }
 
+    /// The weight of what waits.
+    pub(super) fn weight(&self) -> usize {
+        self.lock().weight
+    }
+
     /// When what waits may be taken, if it may not be yet.
     pub(super) fn due(&self) -> Option<Instant> {
         match &self.lock().items {

@@ -146,6 +146,11 @@ impl Limits {
         Refusal::ALL.into_iter().zip(counts)
     }
 
+    /// Connections that have not said what they want.
+    pub(crate) fn handshakes(&self) -> usize {
+        *lock(&self.handshakes)
+    }
+
     /// A place for a connection that was just accepted, for as long as what is returned lives.
     pub(crate) fn enter(
         self: &Arc<Self>,

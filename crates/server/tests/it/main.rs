@@ -17,5 +17,6 @@ mod resume;
 mod slow;
 mod state;
 mod streams;
+mod traces;
 mod webhook;
 mod websocket;
