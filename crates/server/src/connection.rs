@@ -1,6 +1,7 @@
 //! One connection: HTTP/1.1, or where TLS agreed on it HTTP/2, by hyper, until it ends or becomes a WebSocket.
 
 use std::convert::Infallible;
+use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -21,7 +22,7 @@ use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt as _;
 
 use crate::http::{App, router};
-use crate::limits::{self, Origin, Place};
+use crate::limits::{self, Late, Origin, Place};
 use crate::line::{Answering, Line};
 use crate::wire::{Io, Wire};
 
@@ -83,7 +84,12 @@ async fn begin(
         if origin.is_proxy && config.proxies.protocol {
             origin = limits::read_header(&mut tcp, origin, config.header_timeout)
                 .await
-                .inspect_err(|error| tracing::debug!(%error, "a proxy's connection failed"))
+                .inspect_err(|error| {
+                    if error.kind() == io::ErrorKind::TimedOut {
+                        app.limits.late(Late::Header);
+                    }
+                    tracing::debug!(%error, "a proxy's connection failed");
+                })
                 .ok()?;
             match app.limits.place_of(config, origin.counted()) {
                 Ok(own) => place.is_of(own),
@@ -103,7 +109,10 @@ async fn begin(
                 tracing::debug!(%error, "a TLS handshake failed");
                 None
             }
-            Err(_) => None,
+            Err(_) => {
+                app.limits.late(Late::Header);
+                None
+            }
         }
     };
     tokio::select! {

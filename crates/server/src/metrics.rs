@@ -1,7 +1,6 @@
 //! What goes on, counted for operators, in the text that Prometheus reads.
 
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use jiff::Timestamp;
@@ -55,7 +54,6 @@ pub(crate) struct Metrics {
     registry: Registry,
     listeners: Family<By, Gauge>,
     deliveries: Family<By, Counter>,
-    lagged: AtomicU64,
     answers: Family<Status, Counter>,
     publications: Counter,
     not_published: Family<Status, Counter>,
@@ -81,7 +79,6 @@ impl Metrics {
             registry: Registry::with_prefix("openline"),
             listeners: Family::default(),
             deliveries: Family::default(),
-            lagged: AtomicU64::new(0),
             answers: Family::default(),
             publications: Counter::default(),
             not_published: Family::default(),
@@ -138,11 +135,6 @@ impl Metrics {
             deliveries: self.deliveries.get_or_create_owned(&by),
             lag: self.lag.clone(),
         }
-    }
-
-    /// A listener was let go with all that waited for it.
-    pub(crate) fn lagged(&self) {
-        self.lagged.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(crate) fn answered(&self, status: http::StatusCode) {
@@ -216,6 +208,7 @@ struct LookedUp {
     draining: i64,
     log: Stats,
     refusals: Vec<(&'static str, u64)>,
+    timeouts: Vec<(&'static str, u64)>,
     drops: Vec<(&'static str, u64)>,
     /// Exported and dropped.
     spans: (u64, u64),
@@ -236,9 +229,14 @@ impl LookedUp {
                 .refusals()
                 .map(|(reason, count)| (reason.name(), count))
                 .collect(),
+            timeouts: app
+                .limits
+                .timeouts()
+                .map(|(what, count)| (what.name(), count))
+                .collect(),
             drops: vec![
                 ("conflated", app.hub.replaced()),
-                ("lagged", app.metrics.lagged.load(Ordering::Relaxed)),
+                ("lagged", app.hub.lagged()),
             ],
             spans: app.traces.counts(),
         }
@@ -320,6 +318,11 @@ impl Collector for LookedUp {
                 "refusals",
                 "Connections and requests refused by a limit",
                 &self.refusals,
+            ),
+            (
+                "timeouts",
+                "Connections cut for what did not come, or was not taken, in time",
+                &self.timeouts,
             ),
             (
                 "drops",

@@ -31,6 +31,8 @@ pub struct Hub {
     bound: usize,
     /// Publications that went for a newer one.
     replaced: Arc<AtomicU64>,
+    /// Subscribers that were let go.
+    lagged: Arc<AtomicU64>,
     fan: Arc<Fan>,
 }
 
@@ -50,6 +52,7 @@ impl Hub {
             index: Arc::default(),
             bound,
             replaced: Arc::default(),
+            lagged: Arc::default(),
             fan: Arc::new(Fan::new()),
         }
     }
@@ -68,6 +71,11 @@ impl Hub {
     /// How many publications went for a newer one before they were sent to somebody.
     pub(crate) fn replaced(&self) -> u64 {
         self.replaced.load(Ordering::Relaxed)
+    }
+
+    /// How many subscribers were let go with all that waited for them.
+    pub(crate) fn lagged(&self) -> u64 {
+        self.lagged.load(Ordering::Relaxed)
     }
 
     /// Bytes that wait in all queues, each publication as often as it waits. It takes the hub for as long as a
@@ -109,7 +117,7 @@ impl HubGuard<'_> {
         let channel = publication.channel();
         let thinning = self.registry.thinning.as_ref();
         let is_thinned = thinning.is_some_and(|thinning| thinning.is_thinned(channel));
-        let (mut lagged, mut replaced) = (0_usize, 0);
+        let (mut lagged, mut replaced) = (0, 0);
         let mut fan = self.hub.fan.lock();
         self.registry.index.each(channel, |id, queue| {
             match queue.push(publication, is_thinned) {
@@ -124,6 +132,7 @@ impl HubGuard<'_> {
             self.hub.replaced.fetch_add(replaced, Ordering::Relaxed);
         }
         if lagged > 0 {
+            self.hub.lagged.fetch_add(lagged, Ordering::Relaxed);
             tracing::debug!(channel = %publication.channel(), lagged, "let subscribers go that lag");
         }
     }

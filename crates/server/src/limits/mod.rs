@@ -5,7 +5,7 @@ mod memory;
 mod rate;
 
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -92,6 +92,25 @@ impl Refusal {
     }
 }
 
+/// What a connection was cut for, since it took too long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Late {
+    /// The head of a request, or what comes before it: a PROXY header, the TLS handshake.
+    Header,
+    /// What is sent to the client, which takes nothing.
+    Write,
+}
+
+impl Late {
+    /// Its name in metrics.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Header => "header",
+            Self::Write => "write",
+        }
+    }
+}
+
 /// When to come back after a refusal: spread out, so that those who were refused together do not
 /// come back together.
 pub(crate) fn retry_after(reason: Refusal) -> Duration {
@@ -111,6 +130,8 @@ pub(crate) struct Limits {
     bodies: Arc<Semaphore>,
     pub(crate) memory: Memory,
     refused: [AtomicU64; Refusal::ALL.len()],
+    late_headers: AtomicU64,
+    late_writes: AtomicU64,
 }
 
 impl Limits {
@@ -125,6 +146,8 @@ impl Limits {
             bodies: Arc::new(Semaphore::new(config.max_bodies)),
             memory: Memory::new(),
             refused: Default::default(),
+            late_headers: AtomicU64::new(0),
+            late_writes: AtomicU64::new(0),
         }
     }
 
@@ -144,6 +167,27 @@ impl Limits {
             .iter()
             .map(|count| count.load(Ordering::Relaxed));
         Refusal::ALL.into_iter().zip(counts)
+    }
+
+    /// Counts a connection that was cut.
+    pub(crate) fn late(&self, what: Late) {
+        tracing::debug!(what = what.name(), "a connection is cut: it takes too long");
+        let count = match what {
+            Late::Header => &self.late_headers,
+            Late::Write => &self.late_writes,
+        };
+        count.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How often that was.
+    pub(crate) fn timeouts(&self) -> impl Iterator<Item = (Late, u64)> {
+        let counts = [
+            (Late::Header, &self.late_headers),
+            (Late::Write, &self.late_writes),
+        ];
+        counts
+            .into_iter()
+            .map(|(what, count)| (what, count.load(Ordering::Relaxed)))
     }
 
     /// Connections that have not said what they want.
@@ -172,7 +216,8 @@ impl Limits {
         }
         *under_way += 1;
         Ok(Place {
-            handshake: Mutex::new(Some(Handshake(Arc::clone(self)))),
+            limits: Arc::clone(self),
+            asks: AtomicBool::new(true),
             address: Mutex::new(address),
             _connection: connection,
         })
@@ -247,8 +292,9 @@ impl Limits {
 /// A connection's place among all.
 #[derive(Debug)]
 pub(crate) struct Place {
+    pub(crate) limits: Arc<Limits>,
     /// Until its first request is there.
-    handshake: Mutex<Option<Handshake>>,
+    asks: AtomicBool,
     /// Among those of its client's address.
     address: Mutex<Option<AddressPlace>>,
     _connection: OwnedSemaphorePermit,
@@ -257,12 +303,14 @@ pub(crate) struct Place {
 impl Place {
     /// It has said what it wants.
     pub(crate) fn has_asked(&self) {
-        lock(&self.handshake).take();
+        if self.asks.swap(false, Ordering::Relaxed) {
+            *lock(&self.limits.handshakes) -= 1;
+        }
     }
 
     /// Whether it has said so.
     pub(crate) fn was_asked(&self) -> bool {
-        lock(&self.handshake).is_none()
+        !self.asks.load(Ordering::Relaxed)
     }
 
     /// It is of another client now, as connections of a proxy are.
@@ -271,13 +319,9 @@ impl Place {
     }
 }
 
-/// A connection that has not said what it wants.
-#[derive(Debug)]
-struct Handshake(Arc<Limits>);
-
-impl Drop for Handshake {
+impl Drop for Place {
     fn drop(&mut self) {
-        *lock(&self.0.handshakes) -= 1;
+        self.has_asked();
     }
 }
 

@@ -158,10 +158,7 @@ impl Outflow {
                 return Some((self.lines.form)(&missed).clone());
             }
             Ok(None) => {}
-            Err(Lagged) => {
-                self.app.metrics.lagged();
-                return None;
-            }
+            Err(Lagged) => return None,
         }
         let next = tokio::time::timeout(self.heartbeat, self.live.next());
         let piece = tokio::select! {
@@ -173,10 +170,7 @@ impl Outflow {
                     self.listening.delivered(1, publication.time());
                     (self.lines.form)(&publication).clone()
                 }
-                Ok(Err(Lagged)) => {
-                    self.app.metrics.lagged();
-                    return None;
-                }
+                Ok(Err(Lagged)) => return None,
                 Err(_elapsed) => self.lines.beat.clone(),
             },
         };
