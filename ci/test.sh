@@ -84,6 +84,7 @@ dependencies() {
 packaging() {
     python_env packaging conformance/packaging/requirements.txt
     need_command systemd-analyze systemd
+    build_programs
     "$tools/packaging/bin/python" conformance/packaging/check.py packaging
 }
 
