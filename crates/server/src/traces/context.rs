@@ -138,7 +138,7 @@ mod tests {
             format!("00-{}-00f067aa0ba902b7-01", TRACE.to_uppercase()),
             format!("00-{}-00f067aa0ba902b7-01", "0".repeat(32)),
             format!("00-{TRACE}-0000000000000000-01"),
-            format!("00-{}-+0f067aa0ba902b7-01", TRACE),
+            format!("00-{TRACE}-+0f067aa0ba902b7-01"),
             format!("00-{TRACE}0-0f067aa0ba902b7-01"),
         ] {
             assert_eq!(parse(text.as_bytes()), None, "{text}");
