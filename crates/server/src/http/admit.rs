@@ -5,10 +5,9 @@ use std::sync::Arc;
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
-use http::{Method, StatusCode};
 
 use super::problem::{Kind, Problem};
-use super::{App, CHANNELS, Current};
+use super::{App, Asked, Current};
 use crate::limits::{self, Client, Refusal};
 use crate::line::Line;
 
@@ -18,8 +17,7 @@ pub(crate) async fn admit(
     mut request: Request,
     next: Next,
 ) -> Response {
-    let span = app.traces.request(&mut request);
-    let publishes = request.method() == Method::POST && request.uri().path().starts_with(CHANNELS);
+    let asked = Asked::of(&app, &mut request);
     let response = match judge(&app, &app.now(), &request) {
         Ok(client) => {
             request.extensions_mut().extend(client);
@@ -27,14 +25,7 @@ pub(crate) async fn admit(
         }
         Err(problem) => problem.into_response(),
     };
-    let status = response.status();
-    app.metrics.answered(status);
-    if publishes && status != StatusCode::CREATED {
-        app.metrics.not_published(status);
-    }
-    if let Some(span) = span {
-        span.answered(status);
-    }
+    asked.answered(&app, response.status());
     response
 }
 

@@ -1,6 +1,7 @@
 //! The HTTP face: one URL per channel, and what stands around it.
 
 mod admit;
+mod asked;
 mod guard;
 mod negotiate;
 mod openapi;
@@ -40,6 +41,7 @@ use crate::transport::{poll, stream, ws};
 use crate::{Config, admin, pages};
 
 pub(crate) use self::admit::refusal;
+pub(crate) use self::asked::Asked;
 pub(crate) use self::guard::{BadEntry, Guard, guarded};
 use self::negotiate::Form;
 pub(crate) use self::negotiate::Known;
