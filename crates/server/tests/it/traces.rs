@@ -1,6 +1,7 @@
 //! Spans, as a collector gets them over OTLP.
 
 use std::net::SocketAddr;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use openline::Client;
 use openline_server::{BindError, Config, Ratio, Server};
@@ -129,7 +130,7 @@ async fn metric(server: &Harness, name: &str) -> f64 {
         .text()
         .lines()
         .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-    line.unwrap().parse().unwrap()
+    line.map_or(0.0, |value| value.parse().unwrap())
 }
 
 #[tokio::test]
@@ -209,6 +210,28 @@ async fn handshakes_and_what_the_process_itself_publishes_are_told() {
     assert_eq!(attribute(nowhere, "http.response.status_code"), Some("404"));
     let published = named(&spans, "publish");
     assert!(published.get("parentSpanId").is_none());
+}
+
+#[tokio::test]
+async fn the_span_of_a_held_request_ends_with_its_answer() {
+    let mut collector = Collector::start(Manner::Takes).await;
+    let server = Harness::with(|config| collector.set(config)).await;
+    let parent = format!("00-{TRACE}-{PARENT}-01");
+    let fields = [("traceparent", &*parent), ("Prefer", "wait=60")];
+    let mut held = server.connect().await;
+    held.send(&request("GET", "/channels/a?since=", &fields, b""))
+        .await;
+    while metric(&server, "openline_listeners{transport=\"poll\"}").await < 1.0 {}
+    let before = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    server.publish("a", "1").await;
+    assert_eq!(held.response("GET").await.status, 200);
+    let spans = collector.spans(2).await;
+    let asked = named(&spans, "GET /channels/{channel}");
+    assert_eq!(asked["parentSpanId"], PARENT);
+    assert_eq!(attribute(asked, "http.response.status_code"), Some("200"));
+    let time = |key: &str| asked[key].as_str().unwrap().parse::<u128>().unwrap();
+    assert!(time("startTimeUnixNano") < before.as_nanos());
+    assert!(before.as_nanos() < time("endTimeUnixNano"));
 }
 
 #[tokio::test]
