@@ -215,7 +215,6 @@ def slowloris(server, size):
     with contextlib.ExitStack() as stack:
         heads = [stack.enter_context(Wire(server)) for _ in range(size.slow)]
         bodies = [stack.enter_context(Wire(server)).send(body) for _ in range(size.slow)]
-        server.until(lambda now: now["handshakes"] >= size.slow)
         for at in range(8):
             for wire in heads:
                 wire.send(request[at:at + 1])

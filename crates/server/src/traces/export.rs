@@ -97,7 +97,8 @@ impl Exporter {
         let _ = timeout(INTERVAL, others).await;
     }
 
-    /// Hands `batch` over, or drops it after some tries. Cancelled, it keeps it.
+    /// Hands `batch` over, or drops it after some tries. Cancelled, it keeps it, and a collector may get it twice: it knows
+    /// spans by their numbers.
     async fn send(&mut self, batch: &mut Vec<Span>) {
         let mut pauses = PAUSES.into_iter();
         loop {
