@@ -2,15 +2,17 @@
 # Runs every test of the project, on a machine that has Rust, Python 3 and Node; the first failure ends it.
 #
 #   ci/test.sh              all steps
-#   ci/test.sh STEP...      some of them: format lint purity tests fuzz docs dependencies interop browser autobahn
+#   ci/test.sh STEP...      some of them: format lint purity tests fuzz docs dependencies packaging interop faults browser
+#                           autobahn
 #
 # What it needs of other languages it installs under the target directory and in node_modules, by lock files, from
-# PyPI, npm and crates.io; as root on Debian also curl, Chromium, nginx, tinyproxy and microsocks. A part that can't run is a failure.
+# PyPI, npm and crates.io; as root on Debian also curl, Chromium, nginx, tinyproxy, microsocks, strace and
+# faketime. A part that can't run is a failure.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 exec </dev/null
 
-readonly all_steps=(format lint purity tests fuzz docs dependencies interop browser autobahn)
+readonly all_steps=(format lint purity tests fuzz docs dependencies packaging interop faults browser autobahn)
 readonly cargo_deny_version=0.20.2
 
 source ci/tools.sh
@@ -78,6 +80,14 @@ dependencies() {
     echo "lock files name no host"
 }
 
+# What is shipped for systemd, Docker and Kubernetes, as far as it can be checked without them.
+packaging() {
+    python_env packaging conformance/packaging/requirements.txt
+    need_command systemd-analyze systemd
+    build_programs
+    "$tools/packaging/bin/python" conformance/packaging/check.py packaging
+}
+
 interop() {
     need_command curl curl
     need_command nginx nginx
@@ -93,6 +103,12 @@ interop() {
     cargo test "${rust[@]}" --locked
     python_env openapi conformance/openapi/requirements.txt
     python3 conformance/openapi/run.py "$OPENLINE_BIN" "$tools/openapi/bin/schemathesis"
+}
+
+# What goes wrong in production, done to a server that others are served by all the while.
+faults() {
+    build_programs
+    ci/faults.sh
 }
 
 browser() {

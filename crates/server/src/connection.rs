@@ -1,6 +1,7 @@
 //! One connection: HTTP/1.1, or where TLS agreed on it HTTP/2, by hyper, until it ends or becomes a WebSocket.
 
 use std::convert::Infallible;
+use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -20,9 +21,9 @@ use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt as _;
 
-use crate::http::{App, answer, router};
+use crate::http::{App, Asked, answer, router};
 use crate::http1;
-use crate::limits::{self, Origin, Place};
+use crate::limits::{self, Late, Origin, Place};
 use crate::line::{Answering, Line};
 use crate::wire::{Io, Wire};
 use crate::work::Working;
@@ -88,7 +89,12 @@ async fn begin(
         if origin.is_proxy && config.proxies.protocol {
             origin = limits::read_header(&mut tcp, origin, config.header_timeout)
                 .await
-                .inspect_err(|error| tracing::debug!(%error, "a proxy's connection failed"))
+                .inspect_err(|error| {
+                    if error.kind() == io::ErrorKind::TimedOut {
+                        app.limits.late(Late::Header);
+                    }
+                    tracing::debug!(%error, "a proxy's connection failed");
+                })
                 .ok()?;
             match app.limits.place_of(config, origin.counted()) {
                 Ok(own) => place.is_of(own),
@@ -108,7 +114,10 @@ async fn begin(
                 tracing::debug!(%error, "a TLS handshake failed");
                 None
             }
-            Err(_) => None,
+            Err(_) => {
+                app.limits.late(Late::Header);
+                None
+            }
         }
     };
     tokio::select! {
@@ -138,17 +147,17 @@ async fn http2(
     let mut connection = {
         let service = {
             let (app, line) = (Arc::clone(app), Arc::clone(&line));
-            service_fn(move |request| {
+            service_fn(move |mut request| {
+                let asked = Asked::of(&app, &mut request);
                 let answering = line.request();
                 let routed = Box::pin(routed(router.clone(), Arc::clone(&line), request));
                 let app = Arc::clone(&app);
                 async move {
                     // While one is held, nothing is left of it but what waits for the answer.
-                    let response = match answer(routed.await) {
+                    let response = match answer(&app, asked, routed.await) {
                         Ok(response) => response,
                         Err(wait) => wait.await,
                     };
-                    app.metrics.answered(response.status());
                     Ok::<_, Infallible>(Tracked::body_of(response, answering))
                 }
             })

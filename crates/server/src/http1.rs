@@ -20,7 +20,7 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::time::sleep;
 
 use crate::connection::{MAX_BUFFER, MAX_HEAD, Tracked, ended, last_call, routed};
-use crate::http::{App, Wait, answer};
+use crate::http::{App, Asked, Wait, answer};
 use crate::line::Line;
 use crate::takeover::{Taken, lock};
 use crate::transport::chunks;
@@ -185,17 +185,17 @@ fn answers(
 ) -> impl Fn(Request<Incoming>) -> BoxFuture<'static, Result<Response<Tracked>, Infallible>> + use<>
 {
     let (app, router, line) = (Arc::clone(app), router.clone(), Arc::clone(line));
-    move |request| {
+    move |mut request| {
         if let Some(response) = line.takeover.begin(&request) {
-            app.metrics.answered(response.status());
             let response = Tracked::body_of(response, line.hold());
             return Box::pin(std::future::ready(Ok(response)));
         }
+        let asked = Asked::of(&app, &mut request);
         let answering = line.request();
         let routed = Box::pin(routed(router.clone(), Arc::clone(&line), request));
         let (app, line) = (Arc::clone(&app), Arc::clone(&line));
         Box::pin(async move {
-            let mut response = match answer(routed.await) {
+            let mut response = match answer(&app, asked, routed.await) {
                 Ok(response) => response,
                 Err(wait) => {
                     let wait = Arc::new(Mutex::new(wait));
@@ -206,7 +206,6 @@ fn answers(
             if let Some(pieces) = response.extensions_mut().remove::<Arc<Mutex<Pieces>>>() {
                 line.takeover.is_streaming(&pieces);
             }
-            app.metrics.answered(response.status());
             Ok(Tracked::body_of(response, answering))
         })
     }

@@ -38,6 +38,7 @@ mod config;
 mod connection;
 mod cursor;
 mod drain;
+mod fetch;
 mod http;
 mod http1;
 mod hub;
@@ -52,6 +53,7 @@ mod server;
 mod slow;
 mod takeover;
 mod tls;
+mod traces;
 mod transport;
 mod wire;
 mod work;
@@ -66,8 +68,8 @@ pub use channel::{Channel, Filter, MAX_NAME, MAX_SEGMENT, MAX_SEGMENTS, NameErro
 pub use clock::{Clock, SystemClock};
 pub use config::{
     Anonymous, ApiKey, Config, Decision, ForwardedBy, History, HistoryLimits, LogFormat,
-    MetricsConfig, Namespace, ProxyConfig, Raw, Secret, Setting, SettingError, Settings, Slow,
-    SlowPolicy, TlsConfig, TokenConfig, WebhookConfig,
+    MetricsConfig, Namespace, ProxyConfig, Ratio, Raw, Secret, Setting, SettingError, Settings,
+    Slow, SlowPolicy, TlsConfig, TokenConfig, TracesConfig, WebhookConfig,
 };
 pub use cursor::{Cursor, CursorError, Epoch};
 pub use hub::{Hub, HubGuard, Lagged, Live};
@@ -75,3 +77,4 @@ pub use publication::{Content, ContentError, Kind, MAX_CONTENT_TYPE, Publication
 pub use publisher::{PublishError, Published, Publisher};
 pub use server::{BindError, Drained, Reload, Server};
 pub use tls::TlsError;
+pub use traces::TracesError;

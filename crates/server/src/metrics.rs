@@ -1,7 +1,6 @@
 //! What goes on, counted for operators, in the text that Prometheus reads.
 
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -18,6 +17,7 @@ use prometheus_client::registry::Registry;
 
 use crate::broker::Stats;
 use crate::http::App;
+use crate::hub::Hub;
 
 /// How somebody listens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -57,10 +57,16 @@ pub(crate) struct Metrics {
     deliveries: Family<By, Counter>,
     /// What listeners are counted by, looked up once for each transport.
     ways: [OnceLock<Arc<Way>>; 4],
-    lagged: AtomicU64,
     answers: Family<Status, Counter>,
+    publications: Counter,
+    not_published: Family<Status, Counter>,
     published: Histogram,
     lag: Histogram,
+}
+
+/// Times from a tenth of a millisecond to more than half a minute.
+pub(crate) fn times() -> Histogram {
+    Histogram::new(exponential_buckets(0.0001, 2.5, 15))
 }
 
 impl fmt::Debug for Metrics {
@@ -69,17 +75,17 @@ impl fmt::Debug for Metrics {
     }
 }
 
-impl Default for Metrics {
-    fn default() -> Self {
-        // From a tenth of a millisecond to more than half a minute.
-        let times = || Histogram::new(exponential_buckets(0.0001, 2.5, 15));
+impl Metrics {
+    /// Counts nothing yet, but what `hub` counts.
+    pub(crate) fn new(hub: &Hub) -> Self {
         let mut metrics = Self {
             registry: Registry::with_prefix("openline"),
             listeners: Family::default(),
             deliveries: Family::default(),
             ways: Default::default(),
-            lagged: AtomicU64::new(0),
             answers: Family::default(),
+            publications: Counter::default(),
+            not_published: Family::default(),
             published: times(),
             lag: times(),
         };
@@ -96,6 +102,21 @@ impl Default for Metrics {
         );
         registry.register("answers", "Answers to requests", metrics.answers.clone());
         registry.register(
+            "publications",
+            "Publications that were taken",
+            metrics.publications.clone(),
+        );
+        registry.register(
+            "publications_refused",
+            "Requests to publish that were not, by the status of the answer",
+            metrics.not_published.clone(),
+        );
+        registry.register(
+            "fanout_seconds",
+            "Time from a publication's place in the log to the last write of its turn to WebSockets that keep up",
+            hub.times(),
+        );
+        registry.register(
             "publish_seconds",
             "Time from a whole body to its place in the log and in every listener's queue",
             metrics.published.clone(),
@@ -107,9 +128,7 @@ impl Default for Metrics {
         );
         metrics
     }
-}
 
-impl Metrics {
     /// One listens, until what is returned is dropped.
     pub(crate) fn listener(&self, transport: Transport) -> Listening {
         let way = self.way(transport);
@@ -133,18 +152,21 @@ impl Metrics {
         })
     }
 
-    /// A listener was let go with all that waited for it.
-    pub(crate) fn lagged(&self) {
-        self.lagged.fetch_add(1, Ordering::Relaxed);
-    }
-
     pub(crate) fn answered(&self, status: http::StatusCode) {
         let status = status.as_u16();
         self.answers.get_or_create(&Status { status }).inc();
     }
 
+    /// A publication was taken, in that time.
     pub(crate) fn published(&self, time: Duration) {
+        self.publications.inc();
         self.published.observe(time.as_secs_f64());
+    }
+
+    /// What was to be published was not, and the answer told why.
+    pub(crate) fn not_published(&self, status: http::StatusCode) {
+        let status = status.as_u16();
+        self.not_published.get_or_create(&Status { status }).inc();
     }
 
     /// The text.
@@ -205,11 +227,16 @@ fn signed(count: usize) -> i64 {
 #[derive(Debug)]
 struct LookedUp {
     connections: i64,
+    handshakes: i64,
+    waiting: i64,
     memory: i64,
     draining: i64,
     log: Stats,
     refusals: Vec<(&'static str, u64)>,
+    timeouts: Vec<(&'static str, u64)>,
     drops: Vec<(&'static str, u64)>,
+    /// Exported and dropped.
+    spans: (u64, u64),
 }
 
 impl LookedUp {
@@ -217,6 +244,8 @@ impl LookedUp {
         app.limits.memory.read();
         Self {
             connections: signed(app.tasks.len()),
+            handshakes: signed(app.limits.handshakes()),
+            waiting: signed(app.hub.waiting()),
             memory: signed(app.limits.memory.resident()),
             draining: i64::from(app.drain.has_begun()),
             log: app.broker.stats(),
@@ -225,10 +254,16 @@ impl LookedUp {
                 .refusals()
                 .map(|(reason, count)| (reason.name(), count))
                 .collect(),
+            timeouts: app
+                .limits
+                .timeouts()
+                .map(|(what, count)| (what.name(), count))
+                .collect(),
             drops: vec![
                 ("conflated", app.hub.replaced()),
-                ("lagged", app.metrics.lagged.load(Ordering::Relaxed)),
+                ("lagged", app.hub.lagged()),
             ],
+            spans: app.traces.counts(),
         }
     }
 }
@@ -237,6 +272,16 @@ impl Collector for LookedUp {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         for (name, help, value) in [
             ("connections", "Connections that are open", self.connections),
+            (
+                "handshakes",
+                "Connections that have asked for nothing yet, which limits.handshakes bounds",
+                self.handshakes,
+            ),
+            (
+                "queue_bytes",
+                "Publications that wait in listeners' queues, each as often as it waits",
+                self.waiting,
+            ),
             (
                 "resident_memory_bytes",
                 "Memory of the process, which limits.memory bounds",
@@ -276,11 +321,33 @@ impl Collector for LookedUp {
             let gauge = ConstGauge::new(value);
             gauge.encode(encoder.encode_descriptor(name, help, None, gauge.metric_type())?)?;
         }
+        let (exported, dropped) = self.spans;
+        for (name, help, count) in [
+            ("spans_exported", "Spans that the collector took", exported),
+            (
+                "spans_dropped",
+                "Spans that were not: the queue for the collector was full, or it refused them",
+                dropped,
+            ),
+        ] {
+            let counter = ConstCounter::new(count);
+            counter.encode(encoder.encode_descriptor(
+                name,
+                help,
+                None,
+                counter.metric_type(),
+            )?)?;
+        }
         for (name, help, counts) in [
             (
                 "refusals",
                 "Connections and requests refused by a limit",
                 &self.refusals,
+            ),
+            (
+                "timeouts",
+                "Connections cut for what did not come, or was not taken, in time",
+                &self.timeouts,
             ),
             (
                 "drops",

@@ -13,6 +13,7 @@ use crate::broker::{
 use crate::channel::{Channel, NameError};
 use crate::metrics::Metrics;
 use crate::publication::{Content, ContentError};
+use crate::traces::{Traces, Within};
 
 /// A handle that publishes as `POST` does, from inside the process. Cheap to clone.
 ///
@@ -34,15 +35,22 @@ pub struct Publisher {
     broker: Arc<dyn Broker>,
     limit: Arc<AtomicUsize>,
     metrics: Arc<Metrics>,
+    traces: Traces,
 }
 
 impl Publisher {
     /// Publishes to `broker` bodies of at most `limit` bytes.
-    pub(crate) fn new(broker: Arc<dyn Broker>, limit: usize, metrics: Arc<Metrics>) -> Self {
+    pub(crate) fn new(
+        broker: Arc<dyn Broker>,
+        limit: usize,
+        metrics: Arc<Metrics>,
+        traces: Traces,
+    ) -> Self {
         Self {
             broker,
             limit: Arc::new(AtomicUsize::new(limit)),
             metrics,
+            traces,
         }
     }
 
@@ -61,7 +69,7 @@ impl Publisher {
     ) -> Result<Published, PublishError> {
         let channel = channel.parse()?;
         let appended = self
-            .append(channel, content_type, body.into(), None)
+            .append(channel, content_type, body.into(), None, Within::Nothing)
             .await?;
         Ok(Published {
             cursor: appended.cursor.to_string(),
@@ -71,6 +79,23 @@ impl Publisher {
 
     /// Checks and appends; a retry in the same `scope` is known by it.
     pub(crate) async fn append(
+        &self,
+        channel: Channel,
+        content_type: &str,
+        body: Bytes,
+        scope: Option<Scope>,
+        within: Within,
+    ) -> Result<Appended, PublishError> {
+        let span = self.traces.publication(within, &channel, body.len());
+        let outcome = self.check_in(channel, content_type, body, scope).await;
+        if let Some(span) = span {
+            let cursor = outcome.as_ref().map(|appended| appended.cursor.to_string());
+            span.published(cursor);
+        }
+        outcome
+    }
+
+    async fn check_in(
         &self,
         channel: Channel,
         content_type: &str,
@@ -123,4 +148,16 @@ pub enum PublishError {
     /// The broker did not take it.
     #[error(transparent)]
     Broker(#[from] BrokerError),
+}
+
+impl PublishError {
+    /// The kind of it, which says nothing of what was published.
+    pub(crate) fn kind(&self) -> &'static str {
+        match self {
+            Self::Name(_) => "name",
+            Self::Content(_) => "content",
+            Self::TooLarge { .. } => "too_large",
+            Self::Broker(_) => "log",
+        }
+    }
 }

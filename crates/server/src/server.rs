@@ -10,7 +10,9 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
+use tokio_util::sync::CancellationToken;
 
 use crate::admin;
 use crate::auth::{Auth, AuthError};
@@ -24,12 +26,14 @@ use crate::limits::{self, Origin, Refusal};
 use crate::metrics::Transport;
 use crate::publisher::Publisher;
 use crate::tls::{self, TlsError};
+use crate::traces::{Exporter, Traces, TracesError};
 use crate::transport::ws;
 
 /// Connections past the bound that are told so at the same time; any more are just closed.
 const MAX_REFUSALS: usize = 64;
 /// How long such a one may take to hear it.
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(2);
+
 /// A server that listens, and answers once it is [run](Self::run).
 #[derive(Debug)]
 pub struct Server {
@@ -38,6 +42,7 @@ pub struct Server {
     metrics: Option<TcpListener>,
     asked: Arc<Config>,
     app: Arc<App>,
+    exporter: Option<Exporter>,
 }
 
 impl Server {
@@ -92,13 +97,15 @@ impl Server {
         let hub = Hub::new(config.max_queue);
         let current = current(config, address, None)?;
         let broker = open(&current.config, hub.clone()).await?;
-        let app = Arc::new(App::new(current, broker, hub));
+        let (traces, exporter) = Traces::new(&current.config.traces)?.unzip();
+        let app = App::new(current, broker, hub, traces.unwrap_or_default());
         Ok(Self {
             listener,
             address,
             metrics,
             asked,
-            app,
+            app: Arc::new(app),
+            exporter,
         })
     }
 
@@ -141,13 +148,15 @@ impl Server {
     /// code 1012, ends streams, answers what is held, lets requests under way finish, and cuts
     /// what is still there after [`Config::drain_timeout`]. The log is closed as soon as no request
     /// under way needs it, for a server that waits for it: whoever asks after that is told `503`, and a
-    /// [`publisher`](Self::publisher) is told so. Dropping the future cuts at once.
+    /// [`publisher`](Self::publisher) is told so. In the end spans that are left are sent, for which
+    /// there are 5 s. Dropping the future cuts at once.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Drained {
         let Self {
             listener,
             address,
             metrics,
             app,
+            exporter,
             asked: _,
         } = self;
         let _cut_when_dropped = Cut(Arc::clone(&app));
@@ -156,6 +165,11 @@ impl Server {
             counted.delivered(Transport::Websocket, count, newest);
         });
         let connections = Connections::new(Arc::clone(&app));
+        let ended = CancellationToken::new();
+        let mut exporting = JoinSet::new();
+        if let Some(exporter) = exporter {
+            exporting.spawn(exporter.run(ended.clone()));
+        }
         tracing::info!(%address, "listening");
         if let Some(address) = app.now().config.metrics.listen {
             let of = Arc::clone(&app);
@@ -189,6 +203,8 @@ impl Server {
         app.tasks.wait().await;
         // It fails only with the runtime, of which this is a part.
         let _ = closing.await;
+        ended.cancel();
+        exporting.join_all().await;
         tracing::info!(cut, "stopped");
         Drained { cut }
     }
@@ -489,6 +505,9 @@ pub enum BindError {
     /// Keys or tokens cannot be set up.
     #[error(transparent)]
     Auth(#[from] AuthError),
+    /// Spans cannot be sent.
+    #[error(transparent)]
+    Traces(#[from] TracesError),
     /// An entry of [`Config::allow_origins`] is no origin.
     #[error("{origin:?} is not an origin such as https://app.example, nor * alone")]
     Origin {
@@ -524,6 +543,7 @@ impl Config {
         Guard::new(self.listen.ip(), &self.allow_hosts, &self.allow_origins)?;
         Auth::new(self, None)?;
         tls::server(&self.tls)?;
+        Traces::new(&self.traces)?;
         Ok(())
     }
 }

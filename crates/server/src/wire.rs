@@ -12,6 +12,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep};
 use tokio_rustls::server::TlsStream;
 
+use crate::limits::Late;
 use crate::line::Line;
 use crate::tls::HTTP_2;
 
@@ -127,6 +128,7 @@ impl Wire {
             Poll::Pending => {
                 self.stall.start(self.write_timeout);
                 ready!(self.stall.poll(cx));
+                self.line.place.limits.late(Late::Write);
                 Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
             }
         }
@@ -164,6 +166,7 @@ impl AsyncRead for Wire {
             }
             Poll::Pending => {
                 ready!(this.head.poll(cx));
+                this.line.place.limits.late(Late::Header);
                 Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
             }
         }

@@ -168,7 +168,7 @@ fn raw(value: &DeValue<'_>) -> Raw {
         }
         DeValue::Boolean(value) => Raw::Bool(*value),
         DeValue::Array(items) => Raw::List(items.iter().map(|item| raw(item.get_ref())).collect()),
-        DeValue::Float(_) => Raw::Other("a fraction"),
+        DeValue::Float(number) => Raw::Fraction(number.as_str().to_owned()),
         DeValue::Datetime(_) => Raw::Other("a date"),
         DeValue::Table(_) => Raw::Other("a table"),
     }

@@ -18,6 +18,9 @@ use crate::error::Error;
 /// What names of the environment begin with.
 const PREFIX: &str = "OPENLINE_";
 
+/// Where all programs of a machine send their spans, where it says nothing of this one.
+const OTLP_ENDPOINT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
+
 /// The configuration of this process.
 ///
 /// # Errors
@@ -44,6 +47,10 @@ pub(crate) fn load(flags: &Flags) -> Result<Config, Error> {
     for (setting, value) in &flags.values {
         let place = format!("--{}", flag(setting));
         set(&mut config, place, &setting.path, value)?;
+    }
+    if config.traces.endpoint.is_none() {
+        let endpoint = std::env::var(OTLP_ENDPOINT).ok();
+        config.traces.endpoint = endpoint.filter(|endpoint| !endpoint.is_empty());
     }
     Ok(config)
 }

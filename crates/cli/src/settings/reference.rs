@@ -34,7 +34,8 @@ error: wrong.toml:2: there is no key `limits.conections`; did you mean `limits.c
 
 **live** settings are put into force by a reload (SIGHUP) without a dropped connection; the others by a new start.
 Secrets have no option, since others on the machine can see a command line. What belongs to a table with a name of your
-own (`[key.NAME]`, `[namespace.PREFIX]`) is set in the file only.
+own (`[key.NAME]`, `[namespace.PREFIX]`) is set in the file only. Where no `traces.endpoint` is set anywhere,
+`OTEL_EXPORTER_OTLP_ENDPOINT` of the environment is taken.
 ";
 
 /// The page.

@@ -1,5 +1,7 @@
 //! Settings: the file, the environment and the command line; their check and their reference.
 
+use std::io::{BufRead as _, BufReader};
+use std::net::TcpListener;
 use std::path::PathBuf;
 
 use openline_server::NewKey;
@@ -68,6 +70,11 @@ fn a_check_looks_at_what_the_values_mean_too() {
             "token.jwks = \"http://far.example/\"",
             "neither an https URL",
         ),
+        (
+            "traces.toml",
+            "traces.endpoint = \"collector\"\ntraces.ratio = 0.5",
+            "neither an http nor an https URL",
+        ),
     ] {
         let path = file(name, content);
         let output = run(&["check-config", path.to_str().unwrap()]);
@@ -121,6 +128,29 @@ fn the_command_line_counts_more_than_the_environment_and_that_more_than_the_file
             stderr.contains(&format!("larger than {taken} bytes")),
             "{stderr}"
         );
+    }
+}
+
+#[test]
+fn where_no_collector_is_named_the_environments_is_taken() {
+    let address = |listener: &TcpListener| listener.local_addr().unwrap();
+    let environments = TcpListener::bind("127.0.0.1:0").unwrap();
+    let own = TcpListener::bind("127.0.0.1:0").unwrap();
+    let shared = format!("http://{}", address(&environments));
+    for (endpoint, collector) in [
+        (None, &environments),
+        (Some(format!("http://{}", address(&own))), &own),
+    ] {
+        let mut command = command(&["serve", "--memory", "--listen", "127.0.0.1:0"]);
+        command.env("OTEL_EXPORTER_OTLP_ENDPOINT", &shared);
+        command.env("OPENLINE_TRACES_RATIO", "1");
+        command.envs(endpoint.map(|endpoint| ("OPENLINE_TRACES_ENDPOINT", endpoint)));
+        let server = Server::started(Running::run(&mut command));
+        server.publish("a", "1");
+        let (stream, _) = collector.accept().unwrap();
+        let mut line = String::new();
+        BufReader::new(stream).read_line(&mut line).unwrap();
+        assert_eq!(line, "POST /v1/traces HTTP/1.1\r\n");
     }
 }
 

@@ -13,9 +13,9 @@ use tokio::io::AsyncReadExt as _;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-use super::AuthError;
-use super::fetch::{Fetch, FetchError};
 use super::token::is_public;
+use super::{AuthError, fetch};
+use crate::fetch::{Fetch, FetchError};
 
 /// Most bytes of a set.
 const MAX_BYTES: usize = 256 * 1024;
@@ -64,7 +64,7 @@ struct Kept {
 impl Jwks {
     pub(super) fn new(text: &str, age: Duration) -> Result<Self, AuthError> {
         let source = if text.contains("://") {
-            Source::Url(Box::new(Fetch::new("token.jwks", text)?))
+            Source::Url(Box::new(fetch("token.jwks", text)?))
         } else {
             Source::File(PathBuf::from(text))
         };

@@ -106,6 +106,7 @@ impl Keys {
                 .hash
                 .ok_or_else(|| AuthError::NoHash { name: name.clone() })?;
             let rights = Rights {
+                _presence: (),
                 publish: key.publish.clone(),
                 subscribe: key.subscribe.clone(),
                 history: key.history.clone(),

@@ -6,7 +6,6 @@
 
 mod credential;
 mod crypto;
-mod fetch;
 mod jwks;
 mod key;
 mod token;
@@ -30,6 +29,7 @@ use self::token::{TokenError, Tokens};
 use self::webhook::Webhook;
 use crate::channel::Filter;
 use crate::config::{Config, touched};
+use crate::fetch::{Fetch, Plain, Unusable};
 use crate::http::{Kind, Problem};
 use crate::limits::Client;
 
@@ -56,6 +56,9 @@ pub(crate) struct Rights {
     subscribe: Vec<Filter>,
     #[serde(deserialize_with = "token::filters")]
     history: Vec<Filter>,
+    /// Who else listens: nothing tells that yet, but what a token says of it must be right.
+    #[serde(rename = "presence", deserialize_with = "token::checked")]
+    _presence: (),
 }
 
 impl Rights {
@@ -327,6 +330,17 @@ pub(crate) fn is_open(config: &Config) -> bool {
         || token.jwks.is_some()
         || config.webhook.url.is_some();
     config.listen.ip().to_canonical().is_loopback() && !closed
+}
+
+/// A client of a server that decides who is let in; `key` is the setting that named its URL.
+fn fetch(key: &'static str, url: &str) -> Result<Fetch, AuthError> {
+    Fetch::new(url, Plain::Near).map_err(|error| match error {
+        Unusable::Url => AuthError::Url {
+            key,
+            url: url.to_owned(),
+        },
+        Unusable::Tls(source) => AuthError::Tls { key, source },
+    })
 }
 
 /// A credential that is none here.

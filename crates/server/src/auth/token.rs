@@ -22,7 +22,7 @@ const LONGEST: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
 struct Claims {
     exp: f64,
     sub: Option<String>,
-    /// What its bearer may do: `{"publish":[…],"subscribe":[…],"history":[…]}`.
+    /// What its bearer may do: `{"publish":[…],"subscribe":[…],"history":[…],"presence":[…]}`.
     #[serde(default)]
     openline: Rights,
 }
@@ -32,6 +32,11 @@ pub(super) fn filters<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<
     let texts = Vec::<String>::deserialize(deserializer)?;
     let filters = texts.iter().map(|text| text.parse());
     filters.collect::<Result<_, _>>().map_err(D::Error::custom)
+}
+
+/// Reads such a list only to see that it is one.
+pub(super) fn checked<'de, D: Deserializer<'de>>(deserializer: D) -> Result<(), D::Error> {
+    filters(deserializer).map(drop)
 }
 
 /// Why a token grants nothing.

@@ -14,10 +14,10 @@ use serde_json::{Map, Value, json};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use super::fetch::{Fetch, FetchError};
-use super::{Action, AuthError, Grant, Rights, Who};
+use super::{Action, AuthError, Grant, Rights, Who, fetch};
 use crate::channel::Filter;
 use crate::config::{Decision, WebhookConfig};
+use crate::fetch::{Fetch, FetchError};
 use crate::http::{Kind, Problem};
 use crate::limits::Client;
 
@@ -65,7 +65,7 @@ impl Webhook {
             parsed.map_err(|_| AuthError::Field { name: name.clone() })
         });
         Ok(Some(Self {
-            fetch: Fetch::new("webhook.url", url)?,
+            fetch: fetch("webhook.url", url)?,
             key: config
                 .secret
                 .as_ref()

@@ -5,6 +5,7 @@
 //! `docs/configuration.md` all come from that.
 
 mod namespace;
+mod ratio;
 mod setting;
 mod value;
 
@@ -21,6 +22,7 @@ use crate::channel::{Channel, Filter};
 
 pub use self::namespace::{Anonymous, History, Namespace, Slow, SlowPolicy};
 pub(crate) use self::namespace::{of as namespace_of, touched};
+pub use self::ratio::Ratio;
 pub use self::setting::{Setting, SettingError, Settings};
 pub use self::value::Raw;
 
@@ -166,6 +168,9 @@ settings! {
 
         /// The operators' port.
         metrics => metrics: MetricsConfig;
+
+        /// Spans for a collector of OpenTelemetry.
+        traces => traces: TracesConfig;
 
         /// Proxies before the server, which tell whose connections they hand on.
         proxies => proxies: ProxyConfig;
@@ -335,6 +340,19 @@ settings! {
     pub struct MetricsConfig {
         /// Its address; not one that clients reach.
         listen = MaybeAddress, fixed => listen: Option<SocketAddr> = None;
+    }
+}
+
+settings! {
+    /// Spans of requests and publications, for a collector of OpenTelemetry. Nothing waits for it.
+    pub struct TracesConfig {
+        /// Where it takes OTLP over HTTP, such as `http://localhost:4318`: `/v1/traces` is appended. Without
+        /// one no span is made. Where none is set, `openline` takes `OTEL_EXPORTER_OTLP_ENDPOINT`.
+        endpoint = MaybeText, fixed => endpoint: Option<String> = None;
+
+        /// Which part of the traces that begin here is kept. A request whose `traceparent` says whether
+        /// its trace is kept is obeyed.
+        ratio = Part, fixed => ratio: Ratio = Ratio::HUNDREDTH;
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+pub(super) use super::ratio::Part;
 use crate::auth::KeyHash;
 use crate::channel::Filter;
 
@@ -18,6 +19,8 @@ pub enum Raw {
     Text(String),
     /// A whole number.
     Integer(i64),
+    /// A number that is not whole, as it is written.
+    Fraction(String),
     /// `true` or `false`.
     Bool(bool),
     /// Several values.
@@ -27,9 +30,10 @@ pub enum Raw {
 }
 
 impl Raw {
-    fn wrong(&self) -> String {
+    pub(super) fn wrong(&self) -> String {
         match self {
             Self::Text(text) => format!("{text:?} is not understood"),
+            Self::Fraction(number) => format!("{number} is not understood"),
             Self::Integer(number) => format!("{number} is not understood"),
             Self::Bool(value) => format!("{value} is not understood"),
             Self::List(_) => "a list is not understood".to_owned(),

@@ -13,6 +13,8 @@ use axum::response::Response;
 use http::header::CONTENT_LENGTH;
 use http::{HeaderName, HeaderValue, Method};
 
+use super::{App, Asked};
+
 /// Waits for an answer.
 pub(crate) type Wait = Pin<Box<dyn Future<Output = Response> + Send>>;
 
@@ -39,11 +41,16 @@ pub(crate) fn stand_in(wait: Wait, method: &Method) -> Response {
     response
 }
 
-/// The answer itself; or, where it is to be waited for, what waits for it.
-pub(crate) fn answer(mut response: Response) -> Result<Response, Wait> {
+/// The answer itself to what was asked; or, where it is to be waited for, what waits for it.
+pub(crate) fn answer(
+    app: &Arc<App>,
+    asked: Asked,
+    mut response: Response,
+) -> Result<Response, Wait> {
     let held = response.extensions_mut().remove::<Held>();
     let wait = held.and_then(|held| held.0.lock().unwrap_or_else(PoisonError::into_inner).take());
     let Some(wait) = wait else {
+        asked.answered(app, response.status());
         return Ok(response);
     };
     let (parts, _) = response.into_parts();
@@ -51,8 +58,10 @@ pub(crate) fn answer(mut response: Response) -> Result<Response, Wait> {
     // It is the stand-in's, which has no body.
     fields.remove(CONTENT_LENGTH);
     let fields: Vec<(Option<HeaderName>, HeaderValue)> = fields.into_iter().collect();
+    let app = Arc::clone(app);
     Err(Box::pin(async move {
         let mut response = wait.await;
+        asked.answered(&app, response.status());
         response.headers_mut().extend(fields);
         response
     }))

@@ -1,6 +1,7 @@
 //! The HTTP face: one URL per channel, and what stands around it.
 
 mod admit;
+mod asked;
 mod guard;
 mod held;
 mod negotiate;
@@ -36,12 +37,14 @@ use crate::meter::{self, Meters};
 use crate::metrics::Metrics;
 use crate::publisher::Publisher;
 use crate::slow::SlowRules;
+use crate::traces::Traces;
 use crate::transport::poll::{self, Answer};
 use crate::transport::{stream, ws};
 use crate::work::Work;
 use crate::{Config, admin, pages};
 
 pub(crate) use self::admit::refusal;
+pub(crate) use self::asked::Asked;
 pub(crate) use self::guard::{BadEntry, Guard, guarded};
 pub(crate) use self::held::{Wait, answer};
 use self::negotiate::Form;
@@ -50,6 +53,8 @@ pub(crate) use self::problem::{Kind, Problem};
 pub(crate) use self::under_way::UnderWay;
 use self::url::Query;
 
+/// What the paths of channels and patterns begin with.
+pub(crate) const CHANNELS: &str = "/channels/";
 /// The methods that a channel's URL takes.
 pub(crate) const CHANNEL_METHODS: &str = "GET, HEAD, POST, DELETE, OPTIONS";
 /// The methods that a pattern's URL takes.
@@ -70,6 +75,7 @@ pub(crate) struct App {
     pub(crate) metrics: Arc<Metrics>,
     /// Requests that may need the log, and connections that have not asked yet.
     pub(crate) work: Work,
+    pub(crate) traces: Traces,
     /// Begins when the server is to end: whoever holds a request lets go.
     pub(crate) drain: Drain,
     /// Cancelled when nobody is waited for any more: every connection ends where it is.
@@ -91,18 +97,20 @@ pub(crate) struct Current {
 
 impl App {
     /// `current` is what is in force at first.
-    pub(crate) fn new(current: Current, broker: Arc<dyn Broker>, hub: Hub) -> Self {
+    pub(crate) fn new(current: Current, broker: Arc<dyn Broker>, hub: Hub, traces: Traces) -> Self {
         hub.set_thinning(SlowRules::of(&current.config));
         let config = &current.config;
-        let metrics = Arc::<Metrics>::default();
+        let metrics = Arc::new(Metrics::new(&hub));
         let publisher = Publisher::new(
             Arc::clone(&broker),
             config.max_publication,
             Arc::clone(&metrics),
+            traces.clone(),
         );
         Self {
             publisher,
             metrics,
+            traces,
             under_way: UnderWay::new(config.max_idempotency_keys),
             broker,
             hub,
@@ -216,7 +224,7 @@ async fn dispatch(app: Arc<App>, request: Request) -> Result<Response, Problem> 
     let _working = app.work.begin().ok_or_else(closed)?;
     let now = app.now();
     let path = request.uri().path();
-    let filter = url::filter(path.strip_prefix("/channels/").unwrap_or(path))?;
+    let filter = url::filter(path.strip_prefix(CHANNELS).unwrap_or(path))?;
     let query = Query::parse(request.uri().query().unwrap_or_default())?;
     if now.config.pages
         && let Some(name) = &query.meter

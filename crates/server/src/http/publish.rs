@@ -20,6 +20,7 @@ use crate::broker::Scope;
 use crate::channel::Channel;
 use crate::config::Config;
 use crate::publisher::PublishError;
+use crate::traces::Within;
 use crate::transport::etag;
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -47,10 +48,12 @@ pub(super) async fn publish(
         })
         .transpose()?;
     let body = read(app, config, &parts.headers, body).await?;
+    let within = parts.extensions.get().copied();
+    let within = within.unwrap_or(Within::Nothing);
     let scope = reserved.as_ref().map(|reserved| reserved.scope);
     let appended = app
         .publisher
-        .append(channel.clone(), content_type, body, scope)
+        .append(channel.clone(), content_type, body, scope, within)
         .await?;
     tracing::debug!(%channel, cursor = %appended.cursor, "published");
 

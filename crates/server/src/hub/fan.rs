@@ -6,8 +6,10 @@ use std::mem;
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use jiff::Timestamp;
+use prometheus_client::metrics::histogram::Histogram;
 use tokio::sync::Notify;
 use tokio::task::{JoinSet, yield_now};
 
@@ -16,6 +18,7 @@ use super::outlet::Outlet;
 use super::queue::Queue;
 use super::slots::Slots;
 use crate::channel::Filter;
+use crate::metrics;
 use crate::publication::Publication;
 
 /// Parts of groups that have something for their outlets, on a list for each task that sees to them.
@@ -24,13 +27,22 @@ pub(super) struct Fan {
     lists: Box<[List]>,
     /// The list of the next group's first part.
     next: AtomicUsize,
+    /// From the first publication of a turn to the turn's last write.
+    pub(super) times: Histogram,
 }
 
 #[derive(Debug, Default)]
 struct List {
-    due: Mutex<Vec<Arc<Shard>>>,
+    due: Mutex<Due>,
     /// Keeps one permit, so no wake-up is lost between a look and a wait.
     wake: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Due {
+    shards: Vec<Arc<Shard>>,
+    /// When the first of them came.
+    since: Option<Instant>,
 }
 
 /// Subscribers of one filter that one task writes to. What waits, waits once for all of them; each has its place in it.
@@ -93,6 +105,7 @@ impl Fan {
         Self {
             lists: (0..count).map(|_| List::default()).collect(),
             next: AtomicUsize::new(0),
+            times: metrics::times(),
         }
     }
 
@@ -118,7 +131,10 @@ impl Fan {
     /// It has something for its outlets.
     pub(super) fn add(&self, shard: &Arc<Shard>) {
         let list = &self.lists[shard.list];
-        list.lock().push(Arc::clone(shard));
+        let mut due = list.lock();
+        due.shards.push(Arc::clone(shard));
+        due.since.get_or_insert_with(Instant::now);
+        drop(due);
         list.wake.notify_one();
     }
 }
@@ -142,15 +158,17 @@ impl Hub {
 /// Writes what waits for those on one list, for ever.
 async fn see_to(hub: &Hub, number: usize, delivered: &(impl Fn(u64, Timestamp) + Sync)) {
     let list = &hub.inner.fan.lists[number];
-    let mut due = Vec::new();
+    let mut due = Due::default();
     loop {
         mem::swap(&mut *list.lock(), &mut due);
-        if due.is_empty() {
+        let Some(since) = due.since.take() else {
             list.wake.notified().await;
-        }
-        for shard in due.drain(..) {
+            continue;
+        };
+        for shard in due.shards.drain(..) {
             write(hub, &shard, delivered).await;
         }
+        hub.inner.fan.times.observe(since.elapsed().as_secs_f64());
     }
 }
 
@@ -206,6 +224,11 @@ impl Shard {
             false => Entered::Due,
             true => Entered::Waits,
         }
+    }
+
+    /// The weight of what waits.
+    pub(super) fn weight(&self) -> usize {
+        self.log().weight
     }
 
     /// Calls `found` for what waits from a position on.
@@ -281,7 +304,7 @@ impl Shard {
 }
 
 impl List {
-    fn lock(&self) -> MutexGuard<'_, Vec<Arc<Shard>>> {
+    fn lock(&self) -> MutexGuard<'_, Due> {
         self.due.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -151,6 +151,14 @@ impl Group {
         }
     }
 
+    /// Bytes that wait for them, each publication as often as it waits.
+    pub(super) fn waiting(&self) -> usize {
+        let queued: usize = self.queued.iter().map(|queue| queue.weight()).sum();
+        let sides = self.sides.iter();
+        let seated: usize = sides.map(|side| side.seated * side.shard.weight()).sum();
+        queued + seated
+    }
+
     /// The queues of those that take what waits for them themselves.
     pub(super) fn queues(&self) -> impl Iterator<Item = &Arc<Queue>> {
         self.queued.iter()

@@ -15,6 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
+use prometheus_client::metrics::histogram::Histogram;
 use tokio::time::sleep_until;
 
 use self::fan::{Fan, Shard};
@@ -41,6 +42,8 @@ struct Inner {
     bound: usize,
     /// Publications that went for a newer one.
     replaced: AtomicU64,
+    /// Subscribers that were let go.
+    lagged: AtomicU64,
     fan: Fan,
 }
 
@@ -60,6 +63,7 @@ impl Hub {
                 registry: Mutex::default(),
                 bound,
                 replaced: AtomicU64::new(0),
+                lagged: AtomicU64::new(0),
                 fan: Fan::new(),
             }),
         }
@@ -74,6 +78,25 @@ impl Hub {
     /// How many publications went for a newer one before they were sent to somebody.
     pub(crate) fn replaced(&self) -> u64 {
         self.inner.replaced.load(Ordering::Relaxed)
+    }
+
+    /// How many subscribers were let go with all that waited for them.
+    pub(crate) fn lagged(&self) -> u64 {
+        self.inner.lagged.load(Ordering::Relaxed)
+    }
+
+    /// Bytes that wait for subscribers, each publication as often as it waits. It takes the hub for as long as a
+    /// publication to everybody does.
+    pub(crate) fn waiting(&self) -> usize {
+        let mut waiting = 0;
+        let all = self.lock();
+        all.registry.index.all(|group| waiting += group.waiting());
+        waiting
+    }
+
+    /// The times from a publication's place in the log to the last write of its turn.
+    pub(crate) fn times(&self) -> Histogram {
+        self.inner.fan.times.clone()
     }
 
     /// Has every subscriber look at what it waits for besides publications: something has changed for all.
@@ -118,7 +141,8 @@ struct Sink<'a> {
     bound: usize,
     thinning: Option<&'a dyn Thinning>,
     all_replaced: &'a AtomicU64,
-    lagged: usize,
+    all_lagged: &'a AtomicU64,
+    lagged: u64,
     replaced: u64,
 }
 
@@ -153,6 +177,7 @@ impl HubGuard<'_> {
             bound: inner.bound,
             thinning: thinning.as_deref(),
             all_replaced: &inner.replaced,
+            all_lagged: &inner.lagged,
             lagged: 0,
             replaced: 0,
         };
@@ -187,6 +212,7 @@ impl Drop for Sink<'_> {
                 .fetch_add(self.replaced, Ordering::Relaxed);
         }
         if self.lagged > 0 {
+            self.all_lagged.fetch_add(self.lagged, Ordering::Relaxed);
             tracing::debug!(lagged = self.lagged, "let subscribers go that lag");
         }
     }

@@ -2,6 +2,7 @@
 //! than there is.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use super::Hub;
 use super::queue::Queue;
@@ -33,6 +34,7 @@ impl Hub {
             rest -= weight;
             gone += 1;
         }
+        self.inner.lagged.fetch_add(gone as u64, Ordering::Relaxed);
         gone
     }
 }

@@ -93,6 +93,25 @@ impl Refusal {
     }
 }
 
+/// What a connection was cut for, since it took too long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Late {
+    /// The head of a request, or what comes before it: a PROXY header, the TLS handshake.
+    Header,
+    /// What is sent to the client, which takes nothing.
+    Write,
+}
+
+impl Late {
+    /// Its name in metrics.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Header => "header",
+            Self::Write => "write",
+        }
+    }
+}
+
 /// When to come back after a refusal: spread out, so that those who were refused together do not
 /// come back together.
 pub(crate) fn retry_after(reason: Refusal) -> Duration {
@@ -112,6 +131,8 @@ pub(crate) struct Limits {
     bodies: Arc<Semaphore>,
     pub(crate) memory: Memory,
     refused: [AtomicU64; Refusal::ALL.len()],
+    late_headers: AtomicU64,
+    late_writes: AtomicU64,
 }
 
 impl Limits {
@@ -126,6 +147,8 @@ impl Limits {
             bodies: Arc::new(Semaphore::new(config.max_bodies)),
             memory: Memory::new(),
             refused: Default::default(),
+            late_headers: AtomicU64::new(0),
+            late_writes: AtomicU64::new(0),
         }
     }
 
@@ -145,6 +168,32 @@ impl Limits {
             .iter()
             .map(|count| count.load(Ordering::Relaxed));
         Refusal::ALL.into_iter().zip(counts)
+    }
+
+    /// Counts a connection that was cut.
+    pub(crate) fn late(&self, what: Late) {
+        tracing::debug!(what = what.name(), "a connection is cut: it takes too long");
+        let count = match what {
+            Late::Header => &self.late_headers,
+            Late::Write => &self.late_writes,
+        };
+        count.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How often that was.
+    pub(crate) fn timeouts(&self) -> impl Iterator<Item = (Late, u64)> {
+        let counts = [
+            (Late::Header, &self.late_headers),
+            (Late::Write, &self.late_writes),
+        ];
+        counts
+            .into_iter()
+            .map(|(what, count)| (what, count.load(Ordering::Relaxed)))
+    }
+
+    /// Connections that have not said what they want.
+    pub(crate) fn handshakes(&self) -> usize {
+        *lock(&self.handshakes)
     }
 
     /// A place for a connection that was just accepted, for as long as what is returned lives.
@@ -247,7 +296,7 @@ impl Limits {
 /// is no more than it has to be.
 #[derive(Debug)]
 pub(crate) struct Place {
-    limits: Arc<Limits>,
+    pub(crate) limits: Arc<Limits>,
     told: Mutex<Told>,
 }
 

@@ -266,13 +266,10 @@ impl Session {
                 "the token has expired; come back with a new one",
             ),
             End::Spoke(reason) => (CloseCode::POLICY, reason),
-            End::Lagged => {
-                app.metrics.lagged();
-                (
-                    CloseCode::TRY_AGAIN,
-                    "too slow; come back with the last cursor",
-                )
-            }
+            End::Lagged => (
+                CloseCode::TRY_AGAIN,
+                "too slow; come back with the last cursor",
+            ),
             End::Drain => (CloseCode::RESTART, "the server is going down; come back"),
         };
         if let Err(error) = self.sender.close(code, reason).await {

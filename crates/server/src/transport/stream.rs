@@ -140,7 +140,6 @@ impl Outflow {
             out.give(first).await;
         }
         if let Err(Lagged) = self.give_all(&out).await {
-            self.app.metrics.lagged();
             out.lagged();
         }
     }

@@ -137,6 +137,7 @@ async fn attack_14_no_limit_of_zero_is_taken_server() {
         proxies: _,
         keys: _,
         namespaces: _,
+        traces: _,
     } = Config::default();
     let zeros: [(&str, Zero); 26] = [
         ("namespaces.NAME.history.bytes", |config| {

@@ -215,6 +215,54 @@ async fn a_token_says_what_its_bearer_may_do() {
 }
 
 #[tokio::test]
+async fn to_read_what_is_kept_is_a_right_of_its_own_and_listening_has_it_too() {
+    let issuer = Issuer::secret();
+    let server = trusting(&issuer).await;
+    let first = server.publish("a", "1").await;
+    server.publish("a", "2").await;
+    let with = |rights: Value| issuer.token(json!({"openline": rights}));
+
+    let reads = with(json!({"history": ["a"]}));
+    let page = format!("/channels/a?since={first}");
+    let got = get(&server, &page, &reads).await;
+    assert_eq!(got.json()["publications"][0]["data"], "2");
+    let fields = [("Authorization", &*bearer(&reads)), LISTEN];
+    server
+        .get("/channels/a", &fields)
+        .await
+        .problem(403, "forbidden");
+    let held = [("Authorization", &*bearer(&reads)), ("Prefer", "wait=30")];
+    server.get(&page, &held).await.problem(403, "forbidden");
+
+    let listens = with(json!({"subscribe": ["a"]}));
+    assert_eq!(get(&server, &page, &listens).await.status, 200);
+    let fields = [("Authorization", &*bearer(&listens)), LISTEN];
+    let mut stream = server.stream(&page, &fields).await;
+    stream.event().await.unwrap();
+    assert_eq!(stream.event().await.unwrap().data, "2");
+}
+
+#[tokio::test]
+async fn a_token_may_name_presence_and_then_names_it_well() {
+    let issuer = Issuer::secret();
+    let server = trusting(&issuer).await;
+    server.publish("a", "1").await;
+    let with = |rights: Value| issuer.token(json!({"openline": rights}));
+    let good = with(json!({"subscribe": ["a"], "presence": ["a", "b/**"]}));
+    assert_eq!(get(&server, "/channels/a", &good).await.status, 200);
+    let only = with(json!({"presence": ["a"]}));
+    get(&server, "/channels/a", &only)
+        .await
+        .problem(403, "forbidden");
+    for wrong in [json!(["a//b"]), json!("a"), json!([7]), json!(true)] {
+        let token = with(json!({"subscribe": ["a"], "presence": wrong}));
+        get(&server, "/channels/a", &token)
+            .await
+            .problem(401, "unauthorized");
+    }
+}
+
+#[tokio::test]
 async fn tokens_are_refused_that_are_old_early_foreign_or_malformed() {
     let issuer = Issuer::secret();
     let server = Harness::with(|config| {

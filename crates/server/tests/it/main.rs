@@ -22,5 +22,6 @@ mod resume;
 mod slow;
 mod state;
 mod streams;
+mod traces;
 mod webhook;
 mod websocket;

@@ -73,6 +73,11 @@ async fn metrics_tell_what_goes_on() {
         ("openline_deliveries_total{transport=\"sse\"}", 3.0),
         ("openline_deliveries_total{transport=\"websocket\"}", 3.0),
         ("openline_publish_seconds_count", 3.0),
+        ("openline_publications_total", 3.0),
+        ("openline_handshakes", 0.0),
+        ("openline_queue_bytes", 0.0),
+        ("openline_spans_exported_total", 0.0),
+        ("openline_spans_dropped_total", 0.0),
         ("openline_refusals_total{reason=\"connections\"}", 1.0),
         ("openline_refusals_total{reason=\"memory\"}", 0.0),
         ("openline_answers_total{status=\"200\"}", 1.0),
@@ -91,6 +96,70 @@ async fn metrics_tell_what_goes_on() {
     assert!(metric(&server, "openline_delivery_lag_seconds_count").await >= 2.0);
     drop((stream, socket));
     while metric(&server, "openline_listeners{transport=\"websocket\"}").await > 0.0 {}
+}
+
+#[tokio::test]
+async fn metrics_tell_how_long_a_turn_of_writes_takes_once_a_turn() {
+    let server = Harness::with(with_metrics).await;
+    let url = format!("ws://{}/channels/a", server.address);
+    let mut sockets = Vec::new();
+    for _ in 0..3 {
+        let (socket, _) = soon(Client::new(&url).unwrap().connect()).await.unwrap();
+        sockets.push(socket);
+    }
+    let count = "openline_fanout_seconds_count";
+    let before = metric(&server, count).await;
+    server.publish("a", "first").await;
+    for socket in &mut sockets {
+        soon(socket.next()).await.unwrap().unwrap();
+    }
+    // Those that have all are written to around their tasks, by at most one turn a processor.
+    let turns = std::thread::available_parallelism().map_or(1, usize::from);
+    loop {
+        let before = metric(&server, count).await;
+        server.publish("a", "next").await;
+        for socket in &mut sockets {
+            soon(socket.next()).await.unwrap().unwrap();
+        }
+        let told = metric(&server, count).await - before;
+        assert!(told <= turns as f64);
+        if told > 0.0 {
+            break;
+        }
+    }
+    assert!(metric(&server, count).await > before);
+}
+
+#[tokio::test]
+async fn metrics_tell_what_waits_and_what_is_refused() {
+    let server = Harness::with(|config| {
+        with_metrics(config);
+        config.max_publication = 100_000;
+    })
+    .await;
+    let silent = TcpStream::connect(server.address).await.unwrap();
+    while metric(&server, "openline_handshakes").await != 1.0 {}
+    drop(silent);
+    while metric(&server, "openline_handshakes").await != 0.0 {}
+
+    let stalled = server
+        .stream("/channels/a", &[("Accept", "text/event-stream")])
+        .await;
+    let body = "x".repeat(100_000);
+    while metric(&server, "openline_queue_bytes").await < 100_000.0 {
+        server.publish("a", &body).await;
+    }
+    drop(stalled);
+    while metric(&server, "openline_queue_bytes").await > 0.0 {}
+
+    let large = vec![b'x'; 100_001];
+    assert_eq!(server.post("/channels/a", &[], &large).await.status, 413);
+    assert_eq!(server.post("/channels/*", &[], b"1").await.status, 400);
+    assert_eq!(server.get("/channels/*/b/**/c", &[]).await.status, 400);
+    for (status, count) in [("413", 1.0), ("400", 1.0)] {
+        let line = format!("openline_publications_refused_total{{status=\"{status}\"}}");
+        assert_eq!(metric(&server, &line).await, count);
+    }
 }
 
 #[tokio::test]

@@ -13,11 +13,27 @@ use hyper_util::rt::TokioExecutor;
 use rustls_platform_verifier::BuilderVerifierExt as _;
 use tokio::time::timeout;
 
-use super::AuthError;
+/// Why nothing can be asked there.
+#[derive(Debug)]
+pub(crate) enum Unusable {
+    /// It is no URL, or one that must not be asked.
+    Url,
+    /// No TLS client can be set up.
+    Tls(rustls::Error),
+}
+
+/// Which servers may be asked without TLS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Plain {
+    /// Those of this machine: what is answered decides who is let in.
+    Near,
+    /// All of them.
+    Anywhere,
+}
 
 /// Why there was no answer.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum FetchError {
+pub(crate) enum FetchError {
     #[error("no answer within {} s", .0.as_secs_f64())]
     Late(Duration),
     #[error("cannot reach it")]
@@ -36,21 +52,16 @@ pub(super) enum FetchError {
 
 /// A client of one URL.
 #[derive(Debug)]
-pub(super) struct Fetch {
+pub(crate) struct Fetch {
     uri: Uri,
     client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
 }
 
 impl Fetch {
-    /// `key` is the setting that named the URL. What is not `https` must be on this machine: what is
-    /// asked there decides who is let in.
-    pub(super) fn new(key: &'static str, url: &str) -> Result<Self, AuthError> {
-        let wrong = || AuthError::Url {
-            key,
-            url: url.to_owned(),
-        };
-        let uri: Uri = url.parse().map_err(|_| wrong())?;
-        let host = uri.host().ok_or_else(wrong)?;
+    /// A client of `url`, which is `https`, or `http` where `plain` allows it.
+    pub(crate) fn new(url: &str, plain: Plain) -> Result<Self, Unusable> {
+        let uri: Uri = url.parse().map_err(|_| Unusable::Url)?;
+        let host = uri.host().ok_or(Unusable::Url)?;
         let bare = host.trim_start_matches('[').trim_end_matches(']');
         let is_near = bare == "localhost"
             || bare
@@ -58,17 +69,16 @@ impl Fetch {
                 .is_ok_and(|ip| ip.is_loopback());
         let is_tls = match uri.scheme_str() {
             Some("https") => true,
-            Some("http") if is_near => false,
-            _ => return Err(wrong()),
+            Some("http") if is_near || plain == Plain::Anywhere => false,
+            _ => return Err(Unusable::Url),
         };
-        let failed = |source| AuthError::Tls { key, source };
         let provider = rustls::crypto::ring::default_provider().into();
         let builder = rustls::ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
-            .map_err(failed)?;
+            .map_err(Unusable::Tls)?;
         // A server without TLS asks for no roots, so that a machine without any can still use it.
         let tls = if is_tls {
-            builder.with_platform_verifier().map_err(failed)?
+            builder.with_platform_verifier().map_err(Unusable::Tls)?
         } else {
             builder.with_root_certificates(rustls::RootCertStore::empty())
         };
@@ -87,14 +97,14 @@ impl Fetch {
     }
 
     /// What is there, if it is at most `limit` bytes and comes in time.
-    pub(super) async fn get(&self, limit: usize, deadline: Duration) -> Result<Bytes, FetchError> {
+    pub(crate) async fn get(&self, limit: usize, deadline: Duration) -> Result<Bytes, FetchError> {
         let mut request = Request::new(Full::default());
         *request.uri_mut() = self.uri.clone();
         self.send(request, limit, deadline).await
     }
 
     /// What is answered to a `POST` of `body`, within the same bounds.
-    pub(super) async fn post(
+    pub(crate) async fn post(
         &self,
         fields: Vec<(HeaderName, HeaderValue)>,
         body: Bytes,

@@ -1,0 +1,23 @@
+#!/usr/bin/env bash
+# Does to a server what goes wrong in production (full, slow and failing disks, storms, floods, stalled and hostile clients,
+# clocks that jump, kill -9) while a healthy pair of clients goes on, and prints what was seen of each fault.
+#
+#   ci/faults.sh [--long] [FAULT...]     a minute or two; with --long about ten. FAULT: some of them, see --help
+#
+# OPENLINE_BIN names the command to try; without it the debug build is made and taken. Some faults need root, strace or faketime.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+exec </dev/null
+
+source ci/tools.sh
+
+need_command strace strace
+need_command faketime faketime
+python_env interop conformance/interop/python/requirements.txt
+if [[ -z ${OPENLINE_BIN:-} ]]; then
+    cargo build "${everything[@]}" --bins --examples
+    export OPENLINE_BIN=$target/debug/openline
+fi
+# Fifteen thousand connections, and what else is open.
+ulimit -n 20000 || fail "20,000 files must be allowed to be open at once (ulimit -n)"
+"$tools/interop/bin/python" conformance/faults/run.py "$@"
