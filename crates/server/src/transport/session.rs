@@ -109,9 +109,10 @@ enum Rested {
 /// One listener's WebSocket.
 pub(super) struct Session {
     app: Arc<App>,
+    /// Dropped before the connection, so that the hub is not held up by the connection's end.
+    live: Live,
     sender: Sender,
     receiver: Receiver,
-    live: Live,
     backlog: Option<Box<Backlog>>,
     /// The end of its right to listen, if there is one.
     expiry: Option<Pin<Box<Sleep>>>,
