@@ -163,7 +163,6 @@ mod outcome;
 mod outgoing;
 mod pieces;
 mod receive;
-#[cfg(any(target_os = "linux", target_os = "android"))]
 mod runtimes;
 mod scratch;
 mod serve;
@@ -185,6 +184,7 @@ pub mod tls;
 mod upgrade;
 mod wakers;
 mod websocket;
+mod wheel;
 
 pub use bytes;
 pub use http;
