@@ -38,15 +38,22 @@ impl Timer {
     }
 }
 
-/// Wakes a connection's receiver at a deadline that mostly moves away; one that is far is kept by the [`wheel`](crate::wheel).
-#[derive(Default)]
-pub(crate) struct Alarm {
-    far: Option<Place>,
-    near: Timer,
+/// Wakes a connection's receiver at a deadline that mostly moves away.
+pub(crate) enum Alarm {
+    /// Kept by the [wheel](crate::wheel), with those of all others.
+    Far(Place),
+    Near(Timer),
+}
+
+impl Default for Alarm {
+    fn default() -> Self {
+        Self::Near(Timer::default())
+    }
 }
 
 impl Alarm {
-    /// Ready when the deadline may have passed; one that lies ahead may be told a tenth of a second late.
+    /// Ready when the deadline may have passed. One that lies ahead wakes the receiver, a far one up to a tenth of a second
+    /// late.
     pub(crate) fn poll(
         &mut self,
         deadline: Option<Instant>,
@@ -54,28 +61,22 @@ impl Alarm {
         shared: &Arc<Shared>,
         cx: &mut Context<'_>,
     ) -> Poll<()> {
-        /// What is nearer has a timer of its own.
+        /// What is nearer has a timer of its own, which is exact.
         const NEAR: Duration = Duration::from_secs(2);
-        let Some(deadline) = deadline else {
-            *self = Self::default();
+        let far = deadline.filter(|at| at.saturating_duration_since(now) > NEAR);
+        match (&mut *self, deadline) {
+            (Self::Far(place), Some(at)) if place.holds(at, now) => return Poll::Pending,
+            (Self::Near(timer), deadline) if far.is_none() => return timer.poll(deadline, cx),
+            _ => {}
+        }
+        if let Some(place) = far.and_then(|at| Place::new(shared, at)) {
+            *self = Self::Far(place);
             return Poll::Pending;
-        };
-        if let Some(far) = &self.far
-            && far.holds(deadline, now)
-        {
-            return Poll::Pending;
         }
-        self.far = None;
-        if deadline.saturating_duration_since(now) > NEAR {
-            self.far = Place::new(shared, deadline);
-        }
-        match self.far {
-            Some(_) => {
-                self.near = Timer::default();
-                Poll::Pending
-            }
-            None => self.near.poll(Some(deadline), cx),
-        }
+        let mut timer = Timer::default();
+        let passed = timer.poll(deadline, cx);
+        *self = Self::Near(timer);
+        passed
     }
 }
 

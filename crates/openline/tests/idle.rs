@@ -251,6 +251,56 @@ async fn a_sender_in_another_task_fills_the_socket_and_all_arrives_in_order() {
     assert!(receiving.await.unwrap());
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn many_that_talk_at_once_in_messages_of_all_sizes_lose_nothing() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("ws://{}/", listener.local_addr().unwrap());
+    let never = std::future::pending();
+    tokio::spawn(Server::default().run(listener, never, async |mut ws, _| {
+        while let Some(message) = ws.next().await {
+            ws.send(message?).await?;
+        }
+        Ok::<_, Error>(())
+    }));
+    let mut clients = JoinSet::new();
+    for _ in 0..16 {
+        let ws = openline::connect(&url).await.unwrap();
+        clients.spawn(async move {
+            let size = |number: usize| 1 << (number % 18);
+            let (mut sender, mut receiver) = ws.split();
+            let sending = tokio::spawn(async move {
+                for number in 0..180 {
+                    sender.send(vec![number as u8; size(number)]).await.unwrap();
+                }
+                sender
+            });
+            for number in 0..180 {
+                let message = receiver.next().await.unwrap().unwrap();
+                let bytes = message.as_bytes();
+                assert_eq!((bytes[0], bytes.len()), (number as u8, size(number)));
+            }
+            drop(sending.await.unwrap());
+        });
+    }
+    clients.join_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn an_end_right_behind_a_message_is_always_seen() {
+    for _ in 0..300 {
+        let (mut ws, mut client) = pair(no_pings()).await;
+        let server = tokio::spawn(async move {
+            let first = ws.next().await.unwrap().unwrap();
+            (first, ws.next().await)
+        });
+        client.write_all(&frame(true, 0x82, b"!")).await.unwrap();
+        drop(client);
+        let (first, then) = server.await.unwrap();
+        assert_eq!(first.as_bytes()[..], b"!"[..]);
+        assert!(matches!(then, Some(Err(Error::Disconnected))), "{then:?}");
+    }
+}
+
 #[tokio::test]
 async fn one_that_is_dropped_while_it_waits_is_closed() {
     let (mut ws, mut client) = pair(no_pings()).await;
