@@ -32,10 +32,14 @@ async fn main() -> std::io::Result<()> {
 }
 
 /// Messages are lent, not copied; errors end this connection only, and the peer was told of them by a Close frame.
-async fn echo(mut ws: WebSocket) -> Result<(), Error> {
-    let (sender, receiver) = ws.halves();
-    while let Some(message) = receiver.next_lent().await {
-        sender.send(message?).await?;
+///
+/// What is alive while it waits is what an idle connection takes: the message of the last turn is not.
+async fn echo(ws: WebSocket) -> Result<(), Error> {
+    let (mut sender, mut receiver) = ws.split();
+    loop {
+        let Some(message) = receiver.next_lent().await.transpose()? else {
+            return Ok(());
+        };
+        sender.send(message).await?;
     }
-    Ok(())
 }

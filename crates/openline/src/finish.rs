@@ -17,7 +17,7 @@ use crate::timer::now;
 pub(crate) struct Rest {
     writer: Writer,
     write: WriteSide,
-    read: Option<ReadSide>,
+    read: Option<Box<ReadSide>>,
 }
 
 impl Rest {

@@ -18,27 +18,22 @@ pub(crate) struct Guests {
     empty: Notify,
 }
 
-/// Their tasks, by number; a place that is free names the next free one.
+/// Their tasks, by number.
 #[derive(Debug, Default)]
 struct Places {
-    wakers: Vec<Place>,
-    free: Option<usize>,
+    wakers: Vec<Option<Waker>>,
+    free: Vec<u32>,
     taken: usize,
     /// Of those, the ones that do not count.
     spared: usize,
-}
-
-#[derive(Debug)]
-enum Place {
-    Taken(Option<Waker>),
-    Free(Option<usize>),
 }
 
 /// One of the connections, until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Guest {
     guests: Arc<Guests>,
-    number: usize,
+    number: u32,
+    listens: bool,
 }
 
 impl Guests {
@@ -59,22 +54,14 @@ impl Guests {
             return None;
         }
         places.taken += 1;
-        let number = match places.free {
-            Some(number) => {
-                if let Place::Free(next) = places.wakers[number] {
-                    places.free = next;
-                }
-                places.wakers[number] = Place::Taken(None);
-                number
-            }
-            None => {
-                places.wakers.push(Place::Taken(None));
-                places.wakers.len() - 1
-            }
-        };
+        let number = places.free.pop().unwrap_or_else(|| {
+            places.wakers.push(None);
+            (places.wakers.len() - 1) as u32
+        });
         Some(Guest {
             guests: Arc::clone(self),
             number,
+            listens: false,
         })
     }
 
@@ -121,11 +108,7 @@ impl Guests {
 
     fn wake(&self) {
         let places = self.lock();
-        let taken = places.wakers.iter().filter_map(|place| match place {
-            Place::Taken(waker) => waker.clone(),
-            Place::Free(_) => None,
-        });
-        let wakers: Vec<Waker> = taken.collect();
+        let wakers: Vec<Waker> = places.wakers.iter().flatten().cloned().collect();
         drop(places);
         wakers.into_iter().for_each(Waker::wake);
     }
@@ -137,8 +120,12 @@ impl Guests {
 
 impl Guest {
     /// To be called by the task that is to be woken, before it asks what was said.
-    pub(crate) fn listen(&self, waker: &Waker) {
-        self.guests.lock().wakers[self.number] = Place::Taken(Some(waker.clone()));
+    pub(crate) fn listen(&mut self, waker: &Waker) {
+        // A task's waker stays the same.
+        if !self.listens {
+            self.guests.lock().wakers[self.number as usize] = Some(waker.clone());
+            self.listens = true;
+        }
     }
 
     /// How all are to close, if they are to.
@@ -171,8 +158,8 @@ impl Drop for Spared {
 impl Drop for Guest {
     fn drop(&mut self) {
         let mut places = self.guests.lock();
-        places.wakers[self.number] = Place::Free(places.free);
-        places.free = Some(self.number);
+        places.wakers[self.number as usize] = None;
+        places.free.push(self.number);
         places.taken -= 1;
         if places.taken == 0 {
             // After a crowd, the place for it is given back.

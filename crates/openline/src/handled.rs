@@ -25,7 +25,7 @@ pin_project! {
 pin_project! {
     #[project = At]
     enum Phase<F> {
-        Handling { #[pin] handler: Corked<F> },
+        Handling { #[pin] handler: Corked<F>, told: bool },
         Ending { end: Pin<Box<dyn Future<Output = ()> + Send>> },
         Over,
     }
@@ -36,14 +36,22 @@ impl<F: Future> Handled<F> {
         Self {
             phase: Phase::Handling {
                 handler: corked(handler),
+                told: false,
             },
             shared: Some(shared),
         }
     }
 
-    /// The connection, while its handler runs.
-    pub(crate) const fn connection(&self) -> Option<&Arc<Shared>> {
-        self.shared.as_ref()
+    /// Tells the peer, once, that the server ends, while the handler runs.
+    pub(crate) fn say_goodbye(self: Pin<&mut Self>, code: CloseCode, reason: &str) {
+        let this = self.project();
+        if let At::Handling { told, .. } = this.phase.project()
+            && let Some(shared) = this.shared
+            && !std::mem::replace(told, true)
+        {
+            shared.say_goodbye(code, reason);
+            shared.flush_now();
+        }
     }
 }
 
@@ -54,7 +62,7 @@ impl<F: Future<Output: Outcome>> Future for Handled<F> {
         let mut this = self.project();
         loop {
             match this.phase.as_mut().project() {
-                At::Handling { handler } => {
+                At::Handling { handler, .. } => {
                     let Poll::Ready(outcome) = handler.poll(cx) else {
                         let Some(shared) = this.shared.take_if(|s| Arc::strong_count(s) == 1)
                         else {

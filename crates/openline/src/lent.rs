@@ -14,7 +14,14 @@ use crate::scratch::Scratch;
 #[derive(Clone, Debug)]
 pub struct MessageRef<'a> {
     kind: Kind,
-    payload: Payload<'a>,
+    payload: Body<'a>,
+}
+
+/// A payload. Owned ones are rare, and not worth their place in the future of every handler that holds a message.
+#[derive(Clone, Debug)]
+enum Body<'a> {
+    Lent(&'a [u8]),
+    Owned(Box<Payload<'a>>),
 }
 
 impl MessageRef<'_> {
@@ -25,20 +32,23 @@ impl MessageRef<'_> {
 
     /// The payload.
     pub fn as_bytes(&self) -> &[u8] {
-        &self.payload
+        self
     }
 
     /// The text, if it is text. It was checked when it came; that is done again here, for the compiler's sake.
     pub fn as_text(&self) -> Option<&str> {
         match self.kind {
-            Kind::Text => std::str::from_utf8(&self.payload).ok(),
+            Kind::Text => std::str::from_utf8(self).ok(),
             Kind::Binary => None,
         }
     }
 
     /// A message of its own: copied, if it was lent.
     pub fn into_message(self) -> Message {
-        let bytes = self.payload.into_owned();
+        let bytes = match self.payload {
+            Body::Lent(bytes) => Bytes::copy_from_slice(bytes),
+            Body::Owned(payload) => payload.into_owned(),
+        };
         match self.kind {
             Kind::Text => match Utf8Bytes::try_from(bytes.clone()) {
                 Ok(text) => Message::Text(text),
@@ -49,7 +59,10 @@ impl MessageRef<'_> {
     }
 
     pub(crate) fn queue_on(&self, outbound: &mut Outbound) -> Result<(), SendError> {
-        outbound.send_payload(self.kind, &self.payload)
+        match &self.payload {
+            Body::Lent(bytes) => outbound.send_payload(self.kind, &Payload::Lent(bytes)),
+            Body::Owned(payload) => outbound.send_payload(self.kind, payload),
+        }
     }
 }
 
@@ -63,7 +76,10 @@ impl Deref for MessageRef<'_> {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        &self.payload
+        match &self.payload {
+            Body::Lent(bytes) => bytes,
+            Body::Owned(payload) => payload,
+        }
     }
 }
 
@@ -112,8 +128,8 @@ impl Found {
     /// The message in the buffer that it was read into.
     pub(crate) fn lend(self, scratch: &Scratch) -> MessageRef<'_> {
         let payload = match self.payload {
-            Where::Scratch { place, length } => Payload::Lent(scratch.consumed(place, length)),
-            Where::Own(bytes) => Payload::Owned(bytes),
+            Where::Scratch { place, length } => Body::Lent(scratch.consumed(place, length)),
+            Where::Own(bytes) => Body::Owned(Box::new(Payload::Owned(bytes))),
         };
         MessageRef {
             kind: self.kind,

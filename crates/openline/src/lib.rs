@@ -163,12 +163,20 @@ mod outcome;
 mod outgoing;
 mod pieces;
 mod receive;
+mod runtimes;
 mod scratch;
 mod serve;
 mod server;
 mod shared;
 mod split;
 mod stream;
+// Sockets of our own where there is epoll, tokio's elsewhere.
+#[cfg_attr(any(target_os = "linux", target_os = "android"), path = "tcp/epoll.rs")]
+#[cfg_attr(
+    not(any(target_os = "linux", target_os = "android")),
+    path = "tcp/tokio.rs"
+)]
+mod tcp;
 mod timer;
 #[cfg(feature = "tls")]
 pub mod tls;
@@ -176,6 +184,7 @@ pub mod tls;
 mod upgrade;
 mod wakers;
 mod websocket;
+mod wheel;
 
 pub use bytes;
 pub use http;

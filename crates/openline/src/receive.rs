@@ -16,7 +16,7 @@ use crate::lent::Found;
 use crate::scratch::Scratch;
 use crate::shared::Shared;
 use crate::stream::ReadSide;
-use crate::timer::{Timer, now};
+use crate::timer::{Alarm, now};
 
 /// The receiving half and all that must outlive a poll: dropping a future that polls it loses nothing.
 pub(crate) struct Receive {
@@ -28,7 +28,7 @@ pub(crate) struct Receive {
     early: Option<Box<Bytes>>,
     /// Read, and not yet parsed, or lent.
     scratch: Scratch,
-    timer: Timer,
+    timer: Alarm,
     received: u64,
     subprotocol: Option<Box<str>>,
     /// Why the connection fails; told once it is over.
@@ -102,7 +102,7 @@ impl Receive {
             inbound,
             early: (!early.is_empty()).then(|| Box::new(early)),
             scratch: Scratch::default(),
-            timer: Timer::default(),
+            timer: Alarm::default(),
             received: 0,
             subprotocol,
             error: None,
@@ -302,8 +302,9 @@ impl Receive {
     fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let deadline = self.deadline();
         // Asked of the clock too: a task that has used up its share finds every timer pending.
-        if deadline.is_none_or(|at| at > now()) {
-            ready!(self.timer.poll(deadline, cx));
+        let now = now();
+        if deadline.is_none_or(|at| at > now) {
+            ready!(self.timer.poll(deadline, now, &self.shared, cx));
         }
         self.check_deadlines();
         Poll::Ready(())
@@ -353,7 +354,7 @@ impl Receive {
 impl Drop for Receive {
     /// What is left to send may need the reading side at its end.
     fn drop(&mut self) {
-        let read = self.read.take();
+        let read = self.read.take().map(Box::new);
         self.shared.with(|state| state.read = read);
         self.shared.wake_waiting();
     }

@@ -216,8 +216,6 @@ impl Server {
                         handler: handler.clone(),
                     },
                     guest,
-                    listens: false,
-                    told: false,
                 });
             } else if refusals.len() < MAX_REFUSALS {
                 refusals.spawn(Arc::clone(&server).turn_away(stream));
@@ -325,8 +323,6 @@ pin_project! {
         #[pin]
         phase: Phase<H, F>,
         guest: Guest,
-        listens: bool,
-        told: bool,
     }
 }
 
@@ -360,11 +356,7 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let mut this = self.project();
-        if !*this.listens {
-            // A task's waker stays the same.
-            this.guest.listen(cx.waker());
-            *this.listens = true;
-        }
+        this.guest.listen(cx.waker());
         loop {
             if this.guest.is_cut() {
                 return Poll::Ready(());
@@ -382,14 +374,9 @@ where
                     };
                     this.phase.set(phase);
                 }
-                At::Handling { handled } => {
-                    if let Some((code, reason)) = this.guest.goodbye()
-                        && let Some(connection) = handled.connection()
-                        && !*this.told
-                    {
-                        *this.told = true;
-                        connection.say_goodbye(code, reason);
-                        connection.flush_now();
+                At::Handling { mut handled } => {
+                    if let Some((code, reason)) = this.guest.goodbye() {
+                        handled.as_mut().say_goodbye(code, reason);
                     }
                     return handled.poll(cx);
                 }

@@ -37,7 +37,7 @@ pub(crate) struct State {
     pub(crate) writer: Writer,
     pub(crate) write: WriteSide,
     /// Where the receiver leaves its side of the transport when it is dropped first.
-    pub(crate) read: Option<ReadSide>,
+    pub(crate) read: Option<Box<ReadSide>>,
     /// A task that runs corked will flush.
     corked: bool,
 }

@@ -6,7 +6,8 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, ReadHalf, WriteHalf};
 use tokio::net::TcpStream;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+
+use crate::tcp;
 
 /// Anything that bytes go through in both directions.
 pub(crate) trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -30,16 +31,15 @@ impl Stream {
     }
 
     pub(crate) fn split(self) -> (ReadSide, WriteSide) {
-        match self.0 {
-            Kind::Tcp(stream) => {
-                let (read, write) = stream.into_split();
-                (ReadSide::Tcp(read), WriteSide::Tcp(write))
-            }
-            Kind::Other(stream) => {
-                let (read, write) = tokio::io::split(stream);
-                (ReadSide::Other(read), WriteSide::Other(write))
-            }
-        }
+        let stream = match self.0 {
+            Kind::Tcp(stream) => match tcp::split(stream) {
+                Ok((read, write)) => return (ReadSide::Tcp(read), WriteSide::Tcp(write)),
+                Err(stream) => stream,
+            },
+            Kind::Other(stream) => stream,
+        };
+        let (read, write) = tokio::io::split(stream);
+        (ReadSide::Other(read), WriteSide::Other(write))
     }
 }
 
@@ -125,7 +125,7 @@ impl AsyncWrite for Stream {
 
 /// The side of a stream that is read.
 pub(crate) enum ReadSide {
-    Tcp(OwnedReadHalf),
+    Tcp(tcp::ReadHalf),
     Other(ReadHalf<Box<dyn Duplex>>),
 }
 
@@ -144,7 +144,7 @@ impl AsyncRead for ReadSide {
 
 /// The side that is written.
 pub(crate) enum WriteSide {
-    Tcp(OwnedWriteHalf),
+    Tcp(tcp::WriteHalf),
     Other(WriteHalf<Box<dyn Duplex>>),
     /// Somebody else has it now.
     Gone,
@@ -153,7 +153,7 @@ pub(crate) enum WriteSide {
 impl std::fmt::Debug for WriteSide {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Tcp(half) => half.as_ref().fmt(f),
+            Self::Tcp(half) => half.fmt(f),
             Self::Other(_) => f.write_str("Stream"),
             Self::Gone => f.write_str("gone"),
         }

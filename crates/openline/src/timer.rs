@@ -1,16 +1,24 @@
 //! One timer for all deadlines of a connection, armed only while its task waits.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use tokio::time::Sleep;
+
+use crate::shared::Shared;
+use crate::wheel::Place;
 
 /// Sleeps until a deadline that mostly moves away.
 #[derive(Debug, Default)]
 pub(crate) struct Timer(Option<Pin<Box<Sleep>>>);
 
 impl Timer {
+    pub(crate) fn at(deadline: Instant) -> Self {
+        Self(Some(Box::pin(tokio::time::sleep_until(deadline.into()))))
+    }
+
     /// Ready when the deadline may have passed.
     ///
     /// A deadline that moved away re-arms nothing: the timer fires at the earlier moment, and the caller asks again.
@@ -27,6 +35,48 @@ impl Timer {
             sleep.as_mut().reset(deadline);
         }
         sleep.as_mut().poll(cx)
+    }
+}
+
+/// Wakes a connection's receiver at a deadline that mostly moves away.
+pub(crate) enum Alarm {
+    /// Kept by the [wheel](crate::wheel), with those of all others.
+    Far(Place),
+    Near(Timer),
+}
+
+impl Default for Alarm {
+    fn default() -> Self {
+        Self::Near(Timer::default())
+    }
+}
+
+impl Alarm {
+    /// Ready when the deadline may have passed. One that lies ahead wakes the receiver, a far one up to a tenth of a second
+    /// late.
+    pub(crate) fn poll(
+        &mut self,
+        deadline: Option<Instant>,
+        now: Instant,
+        shared: &Arc<Shared>,
+        cx: &mut Context<'_>,
+    ) -> Poll<()> {
+        /// What is nearer has a timer of its own, which is exact.
+        const NEAR: Duration = Duration::from_secs(2);
+        let far = deadline.filter(|at| at.saturating_duration_since(now) > NEAR);
+        match (&mut *self, deadline) {
+            (Self::Far(place), Some(at)) if place.holds(at, now) => return Poll::Pending,
+            (Self::Near(timer), deadline) if far.is_none() => return timer.poll(deadline, cx),
+            _ => {}
+        }
+        if let Some(place) = far.and_then(|at| Place::new(shared, at)) {
+            *self = Self::Far(place);
+            return Poll::Pending;
+        }
+        let mut timer = Timer::default();
+        let passed = timer.poll(deadline, cx);
+        *self = Self::Near(timer);
+        passed
     }
 }
 

@@ -224,6 +224,70 @@ fn an_idle_connection_owns_few_bytes_also_after_traffic() {
     });
 }
 
+#[test]
+#[cfg(target_os = "linux")]
+fn an_idle_connection_of_a_server_takes_few_bytes_of_heap_also_after_traffic() {
+    const COUNT: usize = 200;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let address = listener.local_addr().unwrap();
+    runtime.spawn(async move {
+        let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+        let server = openline::Server::default();
+        let echo = |ws: WebSocket, _| async {
+            let (mut sender, mut receiver) = ws.split();
+            while let Some(message) = receiver.next_lent().await {
+                sender.send(message?).await?;
+            }
+            Ok::<_, Error>(())
+        };
+        server.run(listener, std::future::pending(), echo).await;
+    });
+    // The clients are another thread's, so that theirs is not counted.
+    let (order, ordered) = std::sync::mpsc::channel::<usize>();
+    let (done, mut is_done) = tokio::sync::mpsc::unbounded_channel();
+    let clients = std::thread::spawn(move || {
+        let mut clients = Vec::new();
+        for count in ordered {
+            while clients.len() < count {
+                clients.push(std::net::TcpStream::connect(address).unwrap());
+                talk(clients.last_mut().unwrap());
+            }
+            done.send(()).unwrap();
+        }
+    });
+    let mut open = |count| {
+        order.send(count).unwrap();
+        measure(|| runtime.block_on(async { is_done.recv().await.unwrap() })).bytes_current
+    };
+    // What the thread and the runtime need for the first ones.
+    open(100);
+    let each = open(100 + COUNT) as usize / COUNT;
+    assert!(each <= 1024, "{each} bytes");
+    drop(order);
+    clients.join().unwrap();
+}
+
+/// Opens a WebSocket, and has a burst of messages echoed.
+fn talk(client: &mut std::net::TcpStream) {
+    use std::io::{Read, Write};
+    let request = "GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\
+        Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    client.write_all(request.as_bytes()).unwrap();
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        client.read_exact(&mut byte).unwrap();
+        head.extend(byte);
+    }
+    client.write_all(&frames(100)).unwrap();
+    client.read_exact(&mut [0; 1200]).unwrap();
+}
+
 /// Both numbers of a connection's traffic.
 trait Numbers {
     fn pair(self) -> (u64, u64);

@@ -262,8 +262,6 @@ where
         self.streams.spawn(Serving {
             phase: Phase::handling(ws, request, &self.handler),
             guest,
-            listens: false,
-            told: false,
         });
     }
 }

@@ -1,0 +1,416 @@
+//! TCP sockets with a poller of their own, one for each runtime: thousands of them may be idle, and what tokio keeps of each
+//! one that it watches is a quarter of what an idle connection would take.
+//!
+//! A poller is an epoll instance that tokio watches as one descriptor. A task of the runtime takes the events out of it and
+//! wakes who waits. Reads and writes go to the socket itself.
+
+use std::io::{self, IoSlice, Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::os::fd::AsRawFd;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
+
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Registry, Token};
+use tokio::io::unix::AsyncFd;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::runtime::Handle;
+use tokio::task::coop::poll_proceed;
+
+use crate::runtimes::PerRuntime;
+use crate::stream::Duplex;
+
+static POLLERS: PerRuntime<Poller> = PerRuntime::new();
+
+/// Events that are taken at one time; then those whom they woke have their turn.
+const EVENTS: usize = 256;
+
+/// Takes a socket over from tokio, for who reads it and who writes it. Where that can't be, it stays as it is.
+pub(crate) fn split(stream: tokio::net::TcpStream) -> Result<(Side, Side), Box<dyn Duplex>> {
+    let poller = POLLERS.get(Poller::start);
+    let Some(poller) = poller.filter(|poller| !poller.over.load(Ordering::Acquire)) else {
+        return Err(Box::new(stream));
+    };
+    let number = poller.enter();
+    // Watched by both for a moment, so that there is a way back.
+    if poller.watch(&stream, number).is_err() {
+        poller.leave(number);
+        return Err(Box::new(stream));
+    }
+    let Ok(stream) = stream.into_std() else {
+        // It is closed now.
+        poller.leave(number);
+        return Err(Box::new(tokio::io::empty()));
+    };
+    let socket = Arc::new(Socket {
+        stream,
+        number,
+        // Nobody has looked yet.
+        readable: AtomicBool::new(true),
+        ended: AtomicBool::new(false),
+        writable: AtomicBool::new(false),
+        waiting: Mutex::default(),
+        poller,
+    });
+    socket.poller.know(number, &socket);
+    Ok((Side(Arc::clone(&socket)), Side(socket)))
+}
+
+pub(crate) type ReadHalf = Side;
+pub(crate) type WriteHalf = Side;
+
+/// A side of a socket, which is closed with its last side.
+pub(crate) struct Side(Arc<Socket>);
+
+impl AsyncRead for Side {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let budget = ready!(poll_proceed(cx));
+        let read = self.0.poll_read(cx.waker(), buf);
+        if read.is_ready() {
+            budget.made_progress();
+        }
+        read
+    }
+}
+
+impl AsyncWrite for Side {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let budget = ready!(poll_proceed(cx));
+        let written = self
+            .0
+            .poll_write(cx.waker(), |mut stream| stream.write(buf));
+        if written.is_ready() {
+            budget.made_progress();
+        }
+        written
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let budget = ready!(poll_proceed(cx));
+        let write = |mut stream: &TcpStream| stream.write_vectored(bufs);
+        let written = self.0.poll_write(cx.waker(), write);
+        if written.is_ready() {
+            budget.made_progress();
+        }
+        written
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(self.0.stream.shutdown(Shutdown::Write))
+    }
+}
+
+impl std::fmt::Debug for Side {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.stream.fmt(f)
+    }
+}
+
+struct Socket {
+    stream: TcpStream,
+    number: u32,
+    /// A read may find something.
+    readable: AtomicBool,
+    /// The peer's end was announced, and will not be again: it lies behind what is there to read.
+    ended: AtomicBool,
+    /// A write may find room, though the last one did not.
+    writable: AtomicBool,
+    waiting: Mutex<Waiting>,
+    poller: Arc<Poller>,
+}
+
+/// The tasks that asked last.
+#[derive(Default)]
+struct Waiting {
+    reader: Option<Waker>,
+    // Rare, and idle sockets are to be small.
+    writer: Option<Box<Waker>>,
+}
+
+impl Socket {
+    fn poll_read(&self, waker: &Waker, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        loop {
+            // Taken before the read: what comes after it is announced anew.
+            if !self.readable.swap(false, Ordering::AcqRel) {
+                self.lock()
+                    .reader
+                    .get_or_insert_with(|| waker.clone())
+                    .clone_from(waker);
+                if !self.readable.swap(false, Ordering::AcqRel) {
+                    return self.poller.poll_over();
+                }
+            }
+            let space = buf.initialize_unfilled();
+            let length = space.len();
+            match (&self.stream).read(space) {
+                Ok(count) => {
+                    buf.advance(count);
+                    // Less than there was room for is all there was, and more will be announced.
+                    if count == length || count == 0 || self.ended.load(Ordering::Acquire) {
+                        self.readable.store(true, Ordering::Release);
+                    }
+                    return Poll::Ready(Ok(()));
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => {
+                    self.readable.store(true, Ordering::Release);
+                    if error.kind() != io::ErrorKind::Interrupted {
+                        return Poll::Ready(Err(error));
+                    }
+                }
+            }
+        }
+    }
+
+    fn poll_write(
+        &self,
+        waker: &Waker,
+        write: impl Fn(&TcpStream) -> io::Result<usize>,
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            match write(&self.stream) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                written => return Poll::Ready(written),
+            }
+            self.lock().writer = Some(Box::new(waker.clone()));
+            if !self.writable.swap(false, Ordering::AcqRel) {
+                return self.poller.poll_over();
+            }
+        }
+    }
+
+    /// What is to be told is told before those who wait are taken: who begins to wait meanwhile looks once more.
+    fn handle(&self, event: Seen) {
+        if event.ended {
+            self.ended.store(true, Ordering::Release);
+        }
+        if event.readable {
+            self.readable.store(true, Ordering::Release);
+        }
+        if event.writable {
+            self.writable.store(true, Ordering::Release);
+        }
+        let mut waiting = self.lock();
+        let reader = waiting.reader.take_if(|_| event.readable);
+        let writer = waiting.writer.take_if(|_| event.writable);
+        drop(waiting);
+        if let Some(reader) = reader {
+            reader.wake();
+        }
+        if let Some(writer) = writer {
+            writer.wake();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        self.poller.forget(&self.stream);
+        self.poller.leave(self.number);
+    }
+}
+
+/// What was told of a socket.
+#[derive(Clone, Copy)]
+struct Seen {
+    readable: bool,
+    ended: bool,
+    writable: bool,
+}
+
+impl From<&mio::event::Event> for Seen {
+    fn from(event: &mio::event::Event) -> Self {
+        let ended = event.is_read_closed() || event.is_error();
+        Self {
+            readable: event.is_readable() || ended,
+            ended,
+            writable: event.is_writable() || event.is_write_closed() || event.is_error(),
+        }
+    }
+}
+
+/// All sockets of a runtime.
+struct Poller {
+    registry: Registry,
+    sockets: Mutex<Sockets>,
+    /// The runtime has ended, and nobody is told anything any more.
+    over: AtomicBool,
+}
+
+/// By number. One that has left may still be told of once, and then another may have its number: an event is a hint.
+#[derive(Default)]
+struct Sockets {
+    places: Vec<Weak<Socket>>,
+    free: Vec<u32>,
+}
+
+impl Poller {
+    fn start(runtime: &Handle) -> Option<Arc<Self>> {
+        let poll = mio::Poll::new().ok()?;
+        let poller = Arc::new(Self {
+            registry: poll.registry().try_clone().ok()?,
+            sockets: Mutex::default(),
+            over: AtomicBool::new(false),
+        });
+        #[allow(
+            deprecated,
+            reason = "what came instead is unsafe to call; this poll owns the descriptor that it tells"
+        )]
+        let poll = AsyncFd::with_interest(poll, tokio::io::Interest::READABLE).ok()?;
+        runtime.spawn(Watch {
+            poll,
+            events: Events::with_capacity(EVENTS),
+            found: Vec::new(),
+            poller: Arc::clone(&poller),
+        });
+        Some(poller)
+    }
+
+    fn enter(&self) -> u32 {
+        let mut sockets = self.lock();
+        sockets.free.pop().unwrap_or_else(|| {
+            sockets.places.push(Weak::new());
+            (sockets.places.len() - 1) as u32
+        })
+    }
+
+    fn know(&self, number: u32, socket: &Arc<Socket>) {
+        self.lock().places[number as usize] = Arc::downgrade(socket);
+    }
+
+    fn leave(&self, number: u32) {
+        let mut sockets = self.lock();
+        sockets.places[number as usize] = Weak::new();
+        sockets.free.push(number);
+        if sockets.free.len() == sockets.places.len() {
+            // After a crowd, the place for it is given back.
+            *sockets = Sockets::default();
+        }
+    }
+
+    fn watch(&self, stream: &impl AsRawFd, number: u32) -> io::Result<()> {
+        self.registry.register(
+            &mut SourceFd(&stream.as_raw_fd()),
+            Token(number as usize),
+            Interest::READABLE | Interest::WRITABLE,
+        )
+    }
+
+    fn forget(&self, stream: &impl AsRawFd) {
+        // It fails only if it is not watched.
+        let _ = self.registry.deregister(&mut SourceFd(&stream.as_raw_fd()));
+    }
+
+    /// Pending, as long as somebody will wake who waits.
+    fn poll_over<T>(&self) -> Poll<io::Result<T>> {
+        match self.over.load(Ordering::Acquire) {
+            false => Poll::Pending,
+            true => Poll::Ready(Err(io::Error::other("the connection's runtime has ended"))),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Sockets> {
+        self.sockets.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Takes the events and wakes who waits for them, until the runtime ends.
+struct Watch {
+    poll: AsyncFd<mio::Poll>,
+    events: Events,
+    found: Vec<(Arc<Socket>, Seen)>,
+    poller: Arc<Poller>,
+}
+
+impl Future for Watch {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = &mut *self;
+        loop {
+            let Ok(mut ready) = ready!(this.poll.poll_read_ready_mut(cx)) else {
+                return Poll::Ready(());
+            };
+            let polled = ready
+                .get_inner_mut()
+                .poll(&mut this.events, Some(Duration::ZERO));
+            match polled {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => {
+                    tracing::error!(%error, "sockets can't be watched any more");
+                    return Poll::Ready(());
+                }
+            }
+            let mut count = 0;
+            let sockets = this.poller.lock();
+            for event in &this.events {
+                count += 1;
+                let place = sockets.places.get(event.token().0);
+                if let Some(socket) = place.and_then(Weak::upgrade) {
+                    this.found.push((socket, event.into()));
+                }
+            }
+            drop(sockets);
+            if count < EVENTS {
+                ready.clear_ready();
+            }
+            for (socket, seen) in this.found.drain(..) {
+                socket.handle(seen);
+            }
+            if count == EVENTS {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+        }
+    }
+}
+
+impl Drop for Watch {
+    /// Who waits now would wait forever.
+    fn drop(&mut self) {
+        self.poller.over.store(true, Ordering::Release);
+        let sockets: Vec<_> = self
+            .poller
+            .lock()
+            .places
+            .iter()
+            .filter_map(Weak::upgrade)
+            .collect();
+        for socket in sockets {
+            socket.handle(Seen {
+                readable: true,
+                ended: true,
+                writable: true,
+            });
+        }
+    }
+}
