@@ -176,6 +176,7 @@ pub mod tls;
 mod upgrade;
 mod wakers;
 mod websocket;
+mod writer;
 
 pub use bytes;
 pub use http;

@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
 use bytes::Bytes;
-use openline_proto::{Event, Inbound, Input, Message};
+use openline_proto::{Event, Inbound, Input, Message, ProtocolError};
 use tokio::io::{AsyncRead, ReadBuf};
 
 use crate::error::Error;
@@ -162,7 +162,6 @@ impl Receive {
             if self.shared.has_unsent()
                 && let Poll::Ready(Err(error)) = self.shared.poll_drain(cx)
             {
-                self.shared.outbound(|o| o.handle_write_error(now()));
                 self.fails(error.into());
             }
             if self.shared.is_closing() {
@@ -206,6 +205,23 @@ impl Receive {
         while self.scratch.is_some() {
             let (unread, end, read_at) = self.scratch.unread();
             let mut input = Input::new(unread);
+            // The same as below for what most events are, without the many forms that an event may have.
+            if !T::IN_PIECES
+                && let Some(event) = self.inbound.handle_whole(read_at, &mut input)
+            {
+                let left = input.len();
+                match event {
+                    Ok(event) => {
+                        let taken = T::take(event, end - left);
+                        self.consumed_but::<T>(left);
+                        return taken;
+                    }
+                    Err(error) => {
+                        self.violated(error);
+                        continue;
+                    }
+                }
+            }
             let discarding = self.inbound.is_discarding();
             let event = match T::IN_PIECES || discarding {
                 true => self.inbound.handle_input_in_pieces(read_at, &mut input),
@@ -225,24 +241,25 @@ impl Receive {
                     let left = input.len();
                     // The core consumed the event's bytes, and none behind them.
                     let taken = T::take(event, end - left);
-                    self.scratch.keep_last(left);
-                    if left == 0 && !T::LENT {
-                        self.scratch.release();
-                    }
+                    self.consumed_but::<T>(left);
                     if taken.is_some() {
                         return taken;
                     }
                 }
                 Ok(None) => self.scratch.release(),
-                Err(error) => {
-                    tracing::debug!(%error, "the peer broke the protocol");
-                    self.shared.outbound(|o| o.fail(now(), &error));
-                    self.scratch.release();
-                    self.fails(error.into());
-                }
+                Err(error) => self.violated(error),
             }
         }
         None
+    }
+
+    /// All that was read is consumed but for the last `left` bytes.
+    #[inline]
+    fn consumed_but<T: Take>(&mut self, left: usize) {
+        self.scratch.keep_last(left);
+        if left == 0 && !T::LENT {
+            self.scratch.release();
+        }
     }
 
     /// Bytes that came behind the handshake's head take the same way as all others.
@@ -291,6 +308,14 @@ impl Receive {
         if let Some(error) = error {
             self.fails(error.into());
         }
+    }
+
+    #[cold]
+    fn violated(&mut self, error: ProtocolError) {
+        tracing::debug!(%error, "the peer broke the protocol");
+        self.shared.outbound(|o| o.fail(now(), &error));
+        self.scratch.release();
+        self.fails(error.into());
     }
 
     /// The first error is the one to tell.

@@ -122,6 +122,7 @@ impl Outbound {
     }
 
     /// Whether a Close frame was sent or received, or the connection failed.
+    #[inline]
     pub const fn is_closing(&self) -> bool {
         self.close.is_some()
     }

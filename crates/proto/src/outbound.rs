@@ -72,6 +72,19 @@ impl Outbound {
         self.compressor = Some(Box::new(Compressor::new(self.role(), agreed, settings)));
     }
 
+    /// Whether a message could be queued now: what [`send`](Self::send) looks at first.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    #[inline]
+    pub fn check_message(&self) -> Result<(), SendError> {
+        self.check_room()?;
+        match self.pieces {
+            Some(_) => Err(SendError::Unfinished),
+            None => Ok(()),
+        }
+    }
+
     /// Queues a message, compressed if that was agreed on; a long payload is not copied if it need not be masked.
     ///
     /// # Errors
@@ -245,6 +258,12 @@ impl Outbound {
         self.outbox.settle();
     }
 
+    /// What waits to be sent, if it lies in one piece, as small messages do.
+    #[must_use]
+    pub fn poll_slice(&self) -> Option<&[u8]> {
+        self.outbox.slice()
+    }
+
     /// Fills `slices` with what waits to be sent, oldest first; returns how many it filled.
     #[must_use]
     pub fn poll_slices<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
@@ -270,6 +289,7 @@ impl Outbound {
     }
 
     /// How many bytes wait to be sent.
+    #[inline]
     pub fn queued(&self) -> usize {
         self.outbox.len()
     }
@@ -324,14 +344,6 @@ impl Outbound {
         }
     }
 
-    #[inline]
-    fn check_message(&self) -> Result<(), SendError> {
-        self.check_room()?;
-        match self.pieces {
-            Some(_) => Err(SendError::Unfinished),
-            None => Ok(()),
-        }
-    }
 
     /// A frame that many connections share, in one of its forms.
     fn push_encoded(&mut self, kind: Kind, frame: &Encoded) {
@@ -386,10 +398,9 @@ impl Outbound {
             mask,
             length: payload.len() as u64,
         };
-        let (head, size) = header.to_bytes();
         self.outbox.push(|out| {
-            out.reserve(size + payload.len());
-            out.extend_from_slice(&head[..size]);
+            out.reserve(Header::MAX_SIZE + payload.len());
+            header.encode(out);
             out.extend_from_slice(payload);
             if let Some(key) = mask {
                 let start = out.len() - payload.len();

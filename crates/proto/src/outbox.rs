@@ -83,6 +83,13 @@ impl Outbox {
         self.len() == 0
     }
 
+    /// All that waits, if nothing of it is shared.
+    pub(crate) fn slice(&self) -> Option<&[u8]> {
+        let queue = self.queue.as_ref()?;
+        let whole = queue.shared.is_empty();
+        whole.then(|| &queue.own[queue.start..])
+    }
+
     pub(crate) fn slices<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
         let Some(queue) = &self.queue else { return 0 };
         let mut filled = 0;
