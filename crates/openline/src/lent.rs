@@ -48,6 +48,7 @@ impl MessageRef<'_> {
         }
     }
 
+    #[inline]
     pub(crate) fn queue_on(&self, outbound: &mut Outbound) -> Result<(), SendError> {
         outbound.send_payload(self.kind, &self.payload)
     }
@@ -87,6 +88,7 @@ enum Where {
 
 impl Found {
     /// What an event found; the payload of what is lent ends in front of `place`.
+    #[inline]
     pub(crate) fn new(event: Event<'_>, place: usize) -> Option<Self> {
         let (kind, payload, last) = match event {
             Event::Text(Text::Lent(text)) => (Kind::Text, Payload::Lent(text.as_bytes()), true),
@@ -110,6 +112,7 @@ impl Found {
     }
 
     /// The message in the buffer that it was read into.
+    #[inline]
     pub(crate) fn lend(self, scratch: &Scratch) -> MessageRef<'_> {
         let payload = match self.payload {
             Where::Scratch { place, length } => Payload::Lent(scratch.consumed(place, length)),

@@ -1,7 +1,6 @@
 //! Driving the receiving half: read, take messages out, answer, keep time, until the connection is over.
 
 use std::io;
-use std::marker::PhantomData;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -10,6 +9,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use openline_proto::{Event, Inbound, Input, Message, ProtocolError};
 use tokio::io::{AsyncRead, ReadBuf};
+use tracing::Span;
 
 use crate::error::Error;
 use crate::lent::Found;
@@ -62,6 +62,7 @@ impl Take for Owned {
     type Taken = Message;
     const IN_PIECES: bool = false;
     const LENT: bool = false;
+    #[inline]
     fn take(event: Event<'_>, _: usize) -> Option<Message> {
         event.into_message()
     }
@@ -71,6 +72,7 @@ impl Take for Lent {
     type Taken = Found;
     const IN_PIECES: bool = false;
     const LENT: bool = true;
+    #[inline]
     fn take(event: Event<'_>, place: usize) -> Option<Found> {
         Found::new(event, place)
     }
@@ -80,6 +82,7 @@ impl Take for Pieces {
     type Taken = Found;
     const IN_PIECES: bool = true;
     const LENT: bool = true;
+    #[inline]
     fn take(event: Event<'_>, place: usize) -> Option<Found> {
         Found::new(event, place)
     }
@@ -126,21 +129,29 @@ impl Receive {
     }
 
     /// The next message, as `T` takes it; `None` once the connection is over, after an error if it was not closed cleanly.
+    #[inline]
     pub(crate) fn poll_next<T: Take>(
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<T::Taken, Error>>> {
-        match self.shared.span().cloned() {
-            Some(span) => span.in_scope(|| self.poll_in_span(cx, PhantomData::<T>)),
-            None => self.poll_in_span(cx, PhantomData::<T>),
+        if self.shared.span().is_none()
+            && !self.shared.is_closing()
+            && let Some(message) = self.take_whole::<T>()
+        {
+            // Most messages were read together with the one before them.
+            return Poll::Ready(Some(Ok(message)));
         }
+        self.poll_read::<T>(cx)
     }
 
-    fn poll_in_span<T: Take>(
+    /// The same, whatever it takes. Apart from what mostly happens, which is only quick if it is small.
+    #[inline(never)]
+    fn poll_read<T: Take>(
         &mut self,
         cx: &mut Context<'_>,
-        take: PhantomData<T>,
     ) -> Poll<Option<Result<T::Taken, Error>>> {
+        let span = self.shared.span().cloned();
+        let _entered = span.as_ref().map(Span::enter);
         if !T::IN_PIECES {
             self.discard();
         }
@@ -152,11 +163,18 @@ impl Receive {
                 // The end of the close is not put off by a peer that keeps on talking.
                 self.check_deadlines();
             }
-            if let Some(message) = self.parse(take) {
+            if let Some(message) = self.parse::<T>() {
                 return Poll::Ready(Some(Ok(message)));
+            }
+            if self.is_quiet() && self.poll_fill(cx).is_ready() {
+                continue;
             }
             // Before the state is looked at, so that no close is missed in between.
             self.shared.receiver.set(cx.waker());
+            if self.is_quiet() {
+                ready!(self.poll_deadline(cx));
+                continue;
+            }
             // What waits goes out before the task does: a pong, the Close, what was fed and not flushed. A peer that
             // reads nothing is no reason to stop reading.
             if self.shared.has_unsent()
@@ -190,6 +208,11 @@ impl Receive {
         Poll::Pending
     }
 
+    /// Whether there is nothing to do but to read.
+    fn is_quiet(&self) -> bool {
+        !self.shared.has_unsent() && !self.shared.is_closing()
+    }
+
     /// Nobody wants what is left of a message that was taken in pieces.
     pub(crate) fn discard(&mut self) {
         if self.inbound.is_mid_message() {
@@ -198,30 +221,13 @@ impl Receive {
     }
 
     /// Takes the next message out of what was read.
-    fn parse<T: Take>(&mut self, _: PhantomData<T>) -> Option<T::Taken> {
+    fn parse<T: Take>(&mut self) -> Option<T::Taken> {
         if self.early.is_some() {
             self.read_early();
         }
         while self.scratch.is_some() {
             let (unread, end, read_at) = self.scratch.unread();
             let mut input = Input::new(unread);
-            // The same as below for what most events are, without the many forms that an event may have.
-            if !T::IN_PIECES
-                && let Some(event) = self.inbound.handle_whole(read_at, &mut input)
-            {
-                let left = input.len();
-                match event {
-                    Ok(event) => {
-                        let taken = T::take(event, end - left);
-                        self.consumed_but::<T>(left);
-                        return taken;
-                    }
-                    Err(error) => {
-                        self.violated(error);
-                        continue;
-                    }
-                }
-            }
             let discarding = self.inbound.is_discarding();
             let event = match T::IN_PIECES || discarding {
                 true => self.inbound.handle_input_in_pieces(read_at, &mut input),
@@ -251,6 +257,28 @@ impl Receive {
             }
         }
         None
+    }
+
+    /// Takes the next message if it is what most are. The same as in `parse`, without the many forms that an event may have.
+    #[inline]
+    fn take_whole<T: Take>(&mut self) -> Option<T::Taken> {
+        if T::IN_PIECES || !self.scratch.is_some() {
+            return None;
+        }
+        let (unread, end, read_at) = self.scratch.unread();
+        let mut input = Input::new(unread);
+        match self.inbound.handle_whole(read_at, &mut input)? {
+            Ok(event) => {
+                let left = input.len();
+                let taken = T::take(event, end - left);
+                self.consumed_but::<T>(left);
+                taken
+            }
+            Err(error) => {
+                self.violated(error);
+                None
+            }
+        }
     }
 
     /// All that was read is consumed but for the last `left` bytes.
@@ -366,10 +394,13 @@ impl Receive {
     fn finish(&mut self) -> Option<Error> {
         self.over = true;
         self.scratch.release();
-        let told = self.shared.outbound(|o| o.peer_has_closed());
+        let (told, timeout) = self
+            .shared
+            .outbound(|o| (o.peer_has_closed(), o.timed_out()));
         match self.error.take().map(|error| *error) {
             Some(Error::Io(_)) | None if told => None,
-            None => Some(Error::Disconnected),
+            // A sender may have kept the time.
+            None => Some(timeout.map_or(Error::Disconnected, Error::Timeout)),
             error => error,
         }
     }

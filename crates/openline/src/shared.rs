@@ -77,23 +77,21 @@ impl Shared {
     pub(crate) fn with<R>(&self, act: impl FnOnce(&mut State) -> R) -> R {
         let mut state: MutexGuard<'_, State> =
             self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let result = match self.span() {
-            Some(span) => span.in_scope(|| act(&mut state)),
-            None => act(&mut state),
-        };
+        let entered = self.span().map(Span::enter);
+        let result = act(&mut state);
+        drop(entered);
         self.unsent
             .store(state.writer.has_unsent(), Ordering::Release);
-        let closing = state.writer.outbound.is_closing();
-        drop(state);
-        if closing {
-            self.tell_closing();
+        if state.writer.outbound.is_closing() {
+            self.tell_closing(state);
         }
         result
     }
 
     #[cold]
-    fn tell_closing(&self) {
+    fn tell_closing(&self, state: MutexGuard<'_, State>) {
         if !self.closing.swap(true, Ordering::AcqRel) {
+            drop(state);
             self.receiver.wake();
             self.wake_waiting();
         }
@@ -145,7 +143,11 @@ impl Shared {
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), Error>> {
         loop {
-            match self.attempt(cx, |state| state.writer.outbound.check_message()) {
+            let room = self.outbound(|outbound| {
+                let room = outbound.check_message();
+                room.inspect_err(|refused| self.note_refused(refused, cx))
+            });
+            match room {
                 Ok(()) => return Poll::Ready(Ok(())),
                 Err(refused) => ready!(self.poll_refused(refused, timer, cx))?,
             }
@@ -163,35 +165,32 @@ impl Shared {
         /// A corked task flushes at its end, but no later than with so much to send: the peer may begin to read.
         const ENOUGH: usize = 64 * 1024;
         loop {
-            let done = self.attempt(cx, |state| {
-                act(&mut state.writer.outbound)?;
-                Ok(match state.writer.outbound.queued() {
+            // Kept aside, so that what mostly happens carries no error through all its results.
+            let mut refused = None;
+            let queued = self.with(|state| {
+                if let Err(error) = act(&mut state.writer.outbound) {
+                    refused = Some(error);
+                    self.note_refused(&error, cx);
+                    return Queued::Flush;
+                }
+                match state.writer.outbound.queued() {
                     ..ENOUGH if state.cork(self) => Queued::Corked,
                     _ => Queued::Flush,
-                })
+                }
             });
-            match done {
-                Ok(queued) => return Poll::Ready(Ok(queued)),
-                Err(refused) => ready!(self.poll_refused(refused, timer, cx))?,
+            match refused {
+                None => return Poll::Ready(Ok(queued)),
+                Some(refused) => ready!(self.poll_refused(refused, timer, cx))?,
             }
         }
     }
 
-    /// Does it under the lock.
-    #[inline]
-    fn attempt<T>(
-        &self,
-        cx: &Context<'_>,
-        act: impl FnOnce(&mut State) -> Result<T, SendError>,
-    ) -> Result<T, SendError> {
-        self.with(|state| {
-            let done = act(state);
-            if let Err(SendError::Unfinished) = done {
-                // Under the lock, so that its end is not missed.
-                self.waiting().add(cx.waker());
-            }
-            done
-        })
+    /// To be called under the lock, so that the end of a message that is under way is not missed.
+    #[cold]
+    fn note_refused(&self, refused: &SendError, cx: &Context<'_>) {
+        if *refused == SendError::Unfinished {
+            self.waiting().add(cx.waker());
+        }
     }
 
     /// Waits for what is in the way of a message that was refused; ready when it may be tried again.

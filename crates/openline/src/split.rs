@@ -190,9 +190,25 @@ impl Receiver {
     /// # Ok::<_, openline::Error>(()) }).ok();
     /// # Ok::<_, Box<dyn std::error::Error>>(())
     /// ```
-    pub async fn next_lent(&mut self) -> Option<Result<MessageRef<'_>, Error>> {
-        let found = std::future::poll_fn(|cx| self.receive.poll_next::<Lent>(cx)).await?;
-        Some(found.map(|found| found.lend(self.receive.scratch())))
+    pub fn next_lent(
+        &mut self,
+    ) -> impl Future<Output = Option<Result<MessageRef<'_>, Error>>> + use<'_> {
+        let mut lender = Some(&mut *self.receive);
+        std::future::poll_fn(move |cx| {
+            let Some(receive) = lender.take() else {
+                return Poll::Pending; // it was ready already
+            };
+            match receive.poll_next::<Lent>(cx) {
+                Poll::Pending => {
+                    lender = Some(receive);
+                    Poll::Pending
+                }
+                Poll::Ready(found) => {
+                    let scratch = receive.scratch();
+                    Poll::Ready(found.map(|found| found.map(|found| found.lend(scratch))))
+                }
+            }
+        })
     }
 
     /// Receives the next message in pieces; see [`WebSocket::next_reader`](crate::WebSocket::next_reader).

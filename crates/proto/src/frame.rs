@@ -162,7 +162,7 @@ impl Header {
     }
 
     /// Appends the header's bytes to `out`, with the shortest form of the length.
-    #[inline]
+    #[inline(always)]
     pub fn encode(&self, out: &mut impl BufMut) {
         let fin = if self.fin { 0x80 } else { 0 };
         let rsv1 = if self.compressed { 0x40 } else { 0 };

@@ -162,7 +162,7 @@ impl Inbound {
     ///
     /// # Errors
     /// As [`handle_input`](Self::handle_input).
-    #[inline]
+    #[inline(always)]
     pub fn handle_whole<'b>(
         &mut self,
         now: Instant,
@@ -281,7 +281,7 @@ impl Inbound {
 
     /// What most frames are, an uncompressed message in one piece that is here: for those, half of the way is worth a
     /// function. Everything else, and everything that is wrong, is left where it is; but text is still to be checked.
-    #[inline]
+    #[inline(always)]
     fn lend_whole<'b>(&self, input: &mut Input<'b>) -> Option<(Kind, &'b [u8])> {
         if self.over || self.frame.is_some() || self.message.is_some() || self.header.length > 0 {
             return None;

@@ -78,11 +78,10 @@ impl Outbound {
     /// As [`send`](Self::send).
     #[inline]
     pub fn check_message(&self) -> Result<(), SendError> {
-        self.check_room()?;
-        match self.pieces {
-            Some(_) => Err(SendError::Unfinished),
-            None => Ok(()),
+        if self.close.is_none() && self.pieces.is_none() && !self.is_full() {
+            return Ok(());
         }
+        self.check_room().and(Err(SendError::Unfinished))
     }
 
     /// Queues a message, compressed if that was agreed on; a long payload is not copied if it need not be masked.
@@ -135,15 +134,8 @@ impl Outbound {
     #[inline]
     pub fn send_payload(&mut self, kind: Kind, payload: &Payload<'_>) -> Result<(), SendError> {
         match payload {
-            Payload::Owned(bytes) if bytes.len() >= Outbox::SHARE => {
-                self.check_message()?;
-                match self.compressed(bytes) {
-                    Some(compressed) => self.push_owned(kind, true, compressed),
-                    None => self.push_owned(kind, false, bytes.clone()),
-                }
-                Ok(())
-            }
-            _ => self.send_slice(kind, payload),
+            Payload::Lent(bytes) => self.send_slice(kind, bytes),
+            Payload::Owned(bytes) => self.send_bytes(kind, bytes),
         }
     }
 
@@ -315,12 +307,22 @@ impl Outbound {
         }
     }
 
+    fn send_bytes(&mut self, kind: Kind, payload: &Bytes) -> Result<(), SendError> {
+        self.check_message()?;
+        match self.compressed(payload) {
+            Some(compressed) => self.push_owned(kind, true, compressed),
+            None if payload.len() < Outbox::SHARE => self.push(kind.opcode(), true, false, payload),
+            None => self.push_owned(kind, false, payload.clone()),
+        }
+        Ok(())
+    }
+
     #[inline]
     fn send_slice(&mut self, kind: Kind, payload: &[u8]) -> Result<(), SendError> {
         self.check_message()?;
         match self.compressed(payload) {
             Some(compressed) => self.push_owned(kind, true, compressed),
-            None => self.push(kind.opcode(), true, false, payload),
+            None => self.push_inline(kind.opcode(), true, false, payload),
         }
         Ok(())
     }
@@ -330,7 +332,6 @@ impl Outbound {
         self.compressor.as_mut()?.compress(payload)
     }
 
-    #[inline]
     fn check_room(&self) -> Result<(), SendError> {
         if self.close.is_some() {
             Err(SendError::Closing)
@@ -387,8 +388,13 @@ impl Outbound {
         self.outbox.share(payload.into());
     }
 
-    #[inline]
     pub(crate) fn push(&mut self, opcode: Opcode, fin: bool, compressed: bool, payload: &[u8]) {
+        self.push_inline(opcode, fin, compressed, payload);
+    }
+
+    /// The same where most messages go through: what is known there of the header need not be asked.
+    #[inline(always)]
+    fn push_inline(&mut self, opcode: Opcode, fin: bool, compressed: bool, payload: &[u8]) {
         trace::sent(opcode, fin, compressed, payload.len(), payload);
         let mask = self.mask_key.map(|key| key());
         let header = Header {

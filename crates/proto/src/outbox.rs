@@ -42,7 +42,7 @@ impl Outbox {
     pub(crate) const SHARE: usize = 4096;
 
     /// Lets `write` append bytes.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn push(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
         let queue = self.queue.get_or_insert_with(Queue::lent);
         let before = queue.own.len();
