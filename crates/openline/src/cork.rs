@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::mem;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 
 use pin_project_lite::pin_project;
 
@@ -73,7 +73,7 @@ impl<F: Future> Future for Corked<F> {
         let polled = this.future.poll(cx);
         let mut sent = scope.leave();
         for shared in sent.drain(..) {
-            if shared.poll_uncork(cx).is_pending() {
+            if shared.has_unsent() && shared.poll_drain(cx).is_pending() {
                 let blocked = this.blocked.get_or_insert_default();
                 if !blocked.connections.iter().any(|b| Arc::ptr_eq(b, &shared)) {
                     blocked.connections.push(shared);
@@ -118,7 +118,10 @@ impl Blocked {
 pub(crate) fn take_up(shared: &Arc<Shared>) -> bool {
     SENT.with_borrow_mut(|sent| match sent {
         Some(sent) => {
-            sent.push(Arc::clone(shared));
+            // One that was flushed meanwhile is taken up anew.
+            if sent.last().is_none_or(|last| !Arc::ptr_eq(last, shared)) {
+                sent.push(Arc::clone(shared));
+            }
             true
         }
         None => false,
@@ -159,10 +162,7 @@ impl Drop for Scope {
     fn drop(&mut self) {
         let list = SENT.replace(self.outer.take());
         for shared in list.unwrap_or_default() {
-            let mut noop = Context::from_waker(Waker::noop());
-            if shared.poll_uncork(&mut noop).is_pending() {
-                shared.receiver.wake();
-            }
+            shared.flush_now();
         }
     }
 }

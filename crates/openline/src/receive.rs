@@ -9,6 +9,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use openline_proto::{Event, Inbound, Input, Message, ProtocolError};
 use tokio::io::{AsyncRead, ReadBuf};
+use tokio::task::coop::has_budget_remaining;
 use tracing::Span;
 
 use crate::error::Error;
@@ -227,6 +228,11 @@ impl Receive {
         }
         while self.scratch.is_some() {
             let (unread, end, read_at) = self.scratch.unread();
+            if unread.is_empty() && !self.inbound.is_mid_message() {
+                // The last message was lent to its end.
+                self.scratch.release();
+                return None;
+            }
             let mut input = Input::new(unread);
             let discarding = self.inbound.is_discarding();
             let event = match T::IN_PIECES || discarding {
@@ -354,8 +360,9 @@ impl Receive {
     /// Waits for the next deadline; ready when one has passed.
     fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let deadline = self.deadline();
-        // Asked of the clock too: a task that has used up its share finds every timer pending.
-        if deadline.is_none_or(|at| at > now()) {
+        // A task that has used up its share finds every timer pending: then the clock is asked.
+        let passed = !has_budget_remaining() && deadline.is_some_and(|at| at <= now());
+        if !passed {
             ready!(self.timer.poll(deadline, cx));
         }
         self.check_deadlines();

@@ -20,7 +20,7 @@ use crate::writer::Writer;
 /// written before it waits: in the steady state the senders have it for themselves.
 pub(crate) struct Shared {
     state: Mutex<State>,
-    /// Something waits to be written; set under the lock.
+    /// Something waits to be written, or a corked task has taken the connection up; set under the lock.
     unsent: AtomicBool,
     /// The close has begun; set under the lock, never reset.
     closing: AtomicBool,
@@ -80,8 +80,8 @@ impl Shared {
         let entered = self.span().map(Span::enter);
         let result = act(&mut state);
         drop(entered);
-        self.unsent
-            .store(state.writer.has_unsent(), Ordering::Release);
+        let unsent = state.corked || state.writer.has_unsent();
+        self.unsent.store(unsent, Ordering::Release);
         if state.writer.outbound.is_closing() {
             self.tell_closing(state);
         }
@@ -101,7 +101,7 @@ impl Shared {
         self.with(|state| act(&mut state.writer.outbound))
     }
 
-    /// Whether anything waits to be written, or to be flushed.
+    /// Whether anything waits to be written, or to be flushed, or a corked task has yet to let go of the connection.
     pub(crate) fn has_unsent(&self) -> bool {
         self.unsent.load(Ordering::Acquire)
     }
@@ -219,8 +219,7 @@ impl Shared {
             if state.writer.outbound.has_lost() {
                 return Poll::Ready(Err(SendError::Closing.into()));
             }
-            let written = state.writer.poll_drain(&mut state.write, cx);
-            written.map_err(Error::from)
+            state.poll_drain(cx).map_err(Error::from)
         });
         if written.is_ready() {
             return written;
@@ -245,9 +244,7 @@ impl Shared {
 
     /// Writes what waits; whoever waits for it is woken.
     pub(crate) fn poll_drain(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.poll_write(cx, |state, cx| {
-            state.writer.poll_drain(&mut state.write, cx)
-        })
+        self.poll_write(cx, State::poll_drain)
     }
 
     /// Shuts down the transport's sending side.
@@ -266,7 +263,7 @@ impl Shared {
         let mut noop = Context::from_waker(Waker::noop());
         let (done, written) = self.with(|state| {
             let done = act(&mut state.writer.outbound);
-            (done, state.writer.poll_drain(&mut state.write, &mut noop))
+            (done, state.poll_drain(&mut noop))
         });
         // The transport remembers only who asked last, and others may be waiting for it.
         let written = match written {
@@ -295,15 +292,6 @@ impl Shared {
         if let Some(waiting) = self.waiting.get() {
             waiting.wake_all();
         }
-    }
-
-    /// The corked task that took it up lets it go, and writes what waits: what is sent from now on needs someone else to
-    /// flush.
-    pub(crate) fn poll_uncork(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.poll_write(cx, |state, cx| {
-            state.corked = false;
-            state.writer.poll_drain(&mut state.write, cx)
-        })
     }
 
     /// Writes; who has to wait is woken, and who receives learns of a failure.
@@ -354,6 +342,13 @@ impl Shared {
 }
 
 impl State {
+    /// Writes what waits. A corked task that took the connection up lets it go: what is sent from now on needs someone else to
+    /// flush, or that task anew.
+    fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.corked = false;
+        self.writer.poll_drain(&mut self.write, cx)
+    }
+
     /// Whether the task that sends runs corked, and will flush.
     #[inline]
     fn cork(&mut self, shared: &Arc<Shared>) -> bool {
