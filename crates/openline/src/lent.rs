@@ -68,6 +68,36 @@ impl Deref for MessageRef<'_> {
     }
 }
 
+/// A whole message in the read buffer. So small that it goes through registers.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Whole {
+    kind: Kind,
+    /// The payload's length. The buffer has far less than 4 GiB.
+    length: u32,
+    /// Where it ends.
+    place: u32,
+}
+
+impl Whole {
+    #[inline]
+    pub(crate) const fn new(kind: Kind, length: usize, place: usize) -> Self {
+        Self {
+            kind,
+            length: length as u32,
+            place: place as u32,
+        }
+    }
+
+    #[inline]
+    pub(crate) fn lend(self, scratch: &Scratch) -> MessageRef<'_> {
+        let bytes = scratch.consumed(self.place as usize, self.length as usize);
+        MessageRef {
+            kind: self.kind,
+            payload: Payload::Lent(bytes),
+        }
+    }
+}
+
 /// A message, or a piece of one, and where it lies.
 #[derive(Debug)]
 pub(crate) struct Found {
@@ -88,7 +118,6 @@ enum Where {
 
 impl Found {
     /// What an event found; the payload of what is lent ends in front of `place`.
-    #[inline]
     pub(crate) fn new(event: Event<'_>, place: usize) -> Option<Self> {
         let (kind, payload, last) = match event {
             Event::Text(Text::Lent(text)) => (Kind::Text, Payload::Lent(text.as_bytes()), true),
@@ -112,7 +141,6 @@ impl Found {
     }
 
     /// The message in the buffer that it was read into.
-    #[inline]
     pub(crate) fn lend(self, scratch: &Scratch) -> MessageRef<'_> {
         let payload = match self.payload {
             Where::Scratch { place, length } => Payload::Lent(scratch.consumed(place, length)),

@@ -13,7 +13,7 @@ use tokio::task::coop::has_budget_remaining;
 use tracing::Span;
 
 use crate::error::Error;
-use crate::lent::Found;
+use crate::lent::{Found, Whole};
 use crate::scratch::Scratch;
 use crate::shared::Shared;
 use crate::stream::ReadSide;
@@ -63,7 +63,6 @@ impl Take for Owned {
     type Taken = Message;
     const IN_PIECES: bool = false;
     const LENT: bool = false;
-    #[inline]
     fn take(event: Event<'_>, _: usize) -> Option<Message> {
         event.into_message()
     }
@@ -73,7 +72,6 @@ impl Take for Lent {
     type Taken = Found;
     const IN_PIECES: bool = false;
     const LENT: bool = true;
-    #[inline]
     fn take(event: Event<'_>, place: usize) -> Option<Found> {
         Found::new(event, place)
     }
@@ -83,7 +81,6 @@ impl Take for Pieces {
     type Taken = Found;
     const IN_PIECES: bool = true;
     const LENT: bool = true;
-    #[inline]
     fn take(event: Event<'_>, place: usize) -> Option<Found> {
         Found::new(event, place)
     }
@@ -130,24 +127,7 @@ impl Receive {
     }
 
     /// The next message, as `T` takes it; `None` once the connection is over, after an error if it was not closed cleanly.
-    #[inline]
     pub(crate) fn poll_next<T: Take>(
-        &mut self,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<T::Taken, Error>>> {
-        if self.shared.span().is_none()
-            && !self.shared.is_closing()
-            && let Some(message) = self.take_whole::<T>()
-        {
-            // Most messages were read together with the one before them.
-            return Poll::Ready(Some(Ok(message)));
-        }
-        self.poll_read::<T>(cx)
-    }
-
-    /// The same, whatever it takes. Apart from what mostly happens, which is only quick if it is small.
-    #[inline(never)]
-    fn poll_read<T: Take>(
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<T::Taken, Error>>> {
@@ -265,20 +245,21 @@ impl Receive {
         None
     }
 
-    /// Takes the next message if it is what most are. The same as in `parse`, without the many forms that an event may have.
-    #[inline]
-    fn take_whole<T: Take>(&mut self) -> Option<T::Taken> {
-        if T::IN_PIECES || !self.scratch.is_some() {
+    /// The next message, if it is what most are: whole in the read buffer, together with the one before it. Otherwise
+    /// [`poll_next`](Self::poll_next) goes on.
+    #[inline(never)]
+    pub(crate) fn next_whole(&mut self) -> Option<Whole> {
+        if !self.scratch.is_some() || self.shared.is_closing() || self.shared.span().is_some() {
             return None;
         }
         let (unread, end, read_at) = self.scratch.unread();
         let mut input = Input::new(unread);
         match self.inbound.handle_whole(read_at, &mut input)? {
-            Ok(event) => {
+            Ok((kind, payload)) => {
                 let left = input.len();
-                let taken = T::take(event, end - left);
-                self.consumed_but::<T>(left);
-                taken
+                let whole = Whole::new(kind, payload.len(), end - left);
+                self.scratch.keep_last(left);
+                Some(whole)
             }
             Err(error) => {
                 self.violated(error);

@@ -198,16 +198,10 @@ impl Receiver {
             let Some(receive) = lender.take() else {
                 return Poll::Pending; // it was ready already
             };
-            match receive.poll_next::<Lent>(cx) {
-                Poll::Pending => {
-                    lender = Some(receive);
-                    Poll::Pending
-                }
-                Poll::Ready(found) => {
-                    let scratch = receive.scratch();
-                    Poll::Ready(found.map(|found| found.map(|found| found.lend(scratch))))
-                }
+            if let Some(whole) = receive.next_whole() {
+                return Poll::Ready(Some(Ok(whole.lend(receive.scratch()))));
             }
+            lend_next(receive, &mut lender, cx)
         })
     }
 
@@ -226,6 +220,25 @@ impl Receiver {
         Traffic {
             received: self.receive.received(),
             sent: self.receive.shared.outbound(|outbound| outbound.sent()),
+        }
+    }
+}
+
+/// Reads the next message, and lends it; who lent goes back to its place while there is none.
+#[inline(never)]
+fn lend_next<'a>(
+    receive: &'a mut Receive,
+    lender: &mut Option<&'a mut Receive>,
+    cx: &mut Context<'_>,
+) -> Poll<Option<Result<MessageRef<'a>, Error>>> {
+    match receive.poll_next::<Lent>(cx) {
+        Poll::Pending => {
+            *lender = Some(receive);
+            Poll::Pending
+        }
+        Poll::Ready(found) => {
+            let scratch = receive.scratch();
+            Poll::Ready(found.map(|found| found.map(|found| found.lend(scratch))))
         }
     }
 }

@@ -167,15 +167,15 @@ impl Inbound {
         &mut self,
         now: Instant,
         input: &mut Input<'b>,
-    ) -> Option<Result<Event<'b>, ProtocolError>> {
+    ) -> Option<Result<(Kind, &'b [u8]), ProtocolError>> {
         let (kind, payload) = self.lend_whole(input)?;
         self.timers.received(now);
-        let event = whole_message(kind, payload, false);
-        match &event {
-            Ok(_) => self.timers.message(now),
-            Err(_) => self.stop(),
+        if kind == Kind::Text && simdutf8::basic::from_utf8(payload).is_err() {
+            self.stop();
+            return Some(Err(ProtocolError::InvalidUtf8));
         }
-        Some(event)
+        self.timers.message(now);
+        Some(Ok((kind, payload)))
     }
 
     fn handle<'b>(

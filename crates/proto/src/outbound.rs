@@ -345,7 +345,6 @@ impl Outbound {
         }
     }
 
-
     /// A frame that many connections share, in one of its forms.
     fn push_encoded(&mut self, kind: Kind, frame: &Encoded) {
         if self.mask_key.is_some() {

@@ -6,7 +6,7 @@ use std::io::IoSlice;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use openline_proto::{Broadcast, CloseCode, Config, Connection, Event, Input};
+use openline_proto::{Broadcast, CloseCode, Config, Connection, Event, Input, Kind};
 use pair::{End, Pair, frame};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -58,13 +58,19 @@ fn told(now: Instant, bytes: &[u8], sizes: &[usize], short: bool) -> Vec<String>
         loop {
             let whole = short.then(|| inbound.handle_whole(now, &mut input));
             let event = match whole.flatten() {
-                Some(event) => event.map(Some),
-                None => inbound.handle_input(now, &mut input),
+                Some(whole) => whole.map(|(kind, bytes)| Some((kind, bytes.to_vec()))),
+                None => match inbound.handle_input(now, &mut input) {
+                    Ok(Some(Event::Text(text))) => Ok(Some((Kind::Text, text.as_bytes().to_vec()))),
+                    Ok(Some(Event::Binary(bytes))) => Ok(Some((Kind::Binary, bytes.to_vec()))),
+                    Ok(None) => break,
+                    Ok(Some(other)) => {
+                        told.push(format!("{other:?}"));
+                        continue;
+                    }
+                    Err(error) => Err(error),
+                },
             };
-            match event {
-                Ok(None) => break,
-                event => told.push(format!("{event:?}")),
-            }
+            told.push(format!("{event:?}"));
         }
     }
     told.push(format!("{:?}", inbound.poll_timeout()));
