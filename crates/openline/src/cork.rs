@@ -73,8 +73,7 @@ impl<F: Future> Future for Corked<F> {
         let polled = this.future.poll(cx);
         let mut sent = scope.leave();
         for shared in sent.drain(..) {
-            shared.uncork();
-            if write(&shared, cx).is_pending() {
+            if shared.has_unsent() && shared.poll_drain(cx).is_pending() {
                 let blocked = this.blocked.get_or_insert_default();
                 if !blocked.connections.iter().any(|b| Arc::ptr_eq(b, &shared)) {
                     blocked.connections.push(shared);
@@ -97,7 +96,7 @@ impl Blocked {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             self.connections
-                .retain(|shared| write(shared, cx).is_pending());
+                .retain(|shared| shared.poll_drain(cx).is_pending());
             let deadline = |shared: &Arc<Shared>| shared.outbound(|o| o.poll_timeout());
             let Some(next) = self.connections.iter().filter_map(deadline).min() else {
                 return Poll::Ready(());
@@ -115,27 +114,14 @@ impl Blocked {
     }
 }
 
-/// Writes what waits. Pending if the transport does not take it all; what fails is told to who receives.
-fn write(shared: &Arc<Shared>, cx: &mut Context<'_>) -> Poll<()> {
-    if !shared.has_unsent() {
-        return Poll::Ready(());
-    }
-    match shared.poll_drain(cx) {
-        Poll::Pending => Poll::Pending,
-        Poll::Ready(Ok(())) => Poll::Ready(()),
-        Poll::Ready(Err(_)) => {
-            shared.outbound(|o| o.handle_write_error(now()));
-            shared.receiver.wake();
-            Poll::Ready(())
-        }
-    }
-}
-
 /// Whether the task that runs now will write what is queued on `shared`.
 pub(crate) fn take_up(shared: &Arc<Shared>) -> bool {
     SENT.with_borrow_mut(|sent| match sent {
         Some(sent) => {
-            sent.push(Arc::clone(shared));
+            // One that was flushed meanwhile is taken up anew.
+            if sent.last().is_none_or(|last| !Arc::ptr_eq(last, shared)) {
+                sent.push(Arc::clone(shared));
+            }
             true
         }
         None => false,
@@ -176,7 +162,6 @@ impl Drop for Scope {
     fn drop(&mut self) {
         let list = SENT.replace(self.outer.take());
         for shared in list.unwrap_or_default() {
-            shared.uncork();
             shared.flush_now();
         }
     }

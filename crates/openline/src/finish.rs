@@ -9,9 +9,10 @@ use tokio::io::AsyncReadExt;
 use tokio::runtime::Handle;
 use tokio::time::timeout_at;
 
-use crate::shared::{State, Writer};
+use crate::shared::State;
 use crate::stream::{ReadSide, WriteSide};
 use crate::timer::now;
+use crate::writer::Writer;
 
 /// What is left of a connection.
 pub(crate) struct Rest {
@@ -42,7 +43,7 @@ impl Rest {
         let deadline = self.deadline();
         let written = poll_fn(|cx| {
             ready!(self.writer.poll_drain(&mut self.write, cx))?;
-            self.writer.poll_shutdown(&mut self.write, cx).map(Ok)
+            self.writer.poll_shutdown(&mut self.write, cx)
         });
         let sent: Result<std::io::Result<()>, _> = timeout_at(deadline.into(), written).await;
         let (Ok(Ok(())), Some(mut read)) = (sent, self.read) else {

@@ -58,6 +58,7 @@ impl MessageRef<'_> {
         }
     }
 
+    #[inline]
     pub(crate) fn queue_on(&self, outbound: &mut Outbound) -> Result<(), SendError> {
         match &self.payload {
             Body::Lent(bytes) => outbound.send_payload(self.kind, &Payload::Lent(bytes)),
@@ -79,6 +80,36 @@ impl Deref for MessageRef<'_> {
         match &self.payload {
             Body::Lent(bytes) => bytes,
             Body::Owned(payload) => payload,
+        }
+    }
+}
+
+/// A whole message in the read buffer. So small that it goes through registers.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Whole {
+    kind: Kind,
+    /// The payload's length. The buffer has far less than 4 GiB.
+    length: u32,
+    /// Where it ends.
+    place: u32,
+}
+
+impl Whole {
+    #[inline]
+    pub(crate) const fn new(kind: Kind, length: usize, place: usize) -> Self {
+        Self {
+            kind,
+            length: length as u32,
+            place: place as u32,
+        }
+    }
+
+    #[inline]
+    pub(crate) fn lend(self, scratch: &Scratch) -> MessageRef<'_> {
+        let bytes = scratch.consumed(self.place as usize, self.length as usize);
+        MessageRef {
+            kind: self.kind,
+            payload: Body::Lent(bytes),
         }
     }
 }

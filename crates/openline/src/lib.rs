@@ -185,6 +185,7 @@ mod upgrade;
 mod wakers;
 mod websocket;
 mod wheel;
+mod writer;
 
 pub use bytes;
 pub use http;

@@ -38,6 +38,7 @@ macro_rules! outgoing {
     ($($type:ty: |$value:ident, $outbound:ident| $queue:expr;)*) => {$(
         impl sealed::Sealed for $type {}
         impl Outgoing for $type {
+            #[inline]
             fn queue(self, $outbound: &mut Outbound) -> Result<(), SendError> {
                 let $value = self;
                 $queue

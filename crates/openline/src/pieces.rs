@@ -6,13 +6,13 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use futures_core::Stream;
-use openline_proto::{CloseCode, Kind, SendError};
+use openline_proto::{CloseCode, Kind, Outbound, SendError};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 
 use crate::error::Error;
 use crate::lent::Found;
 use crate::receive::{Pieces, Receive};
-use crate::shared::{Queued, Wait};
+use crate::shared::Queued;
 use crate::split::Sender;
 
 /// The longest fragment that is made of what is written, in bytes.
@@ -140,12 +140,8 @@ impl<'a> MessageWriter<'a> {
         compress: bool,
     ) -> Result<Self, Error> {
         std::future::poll_fn(|cx| {
-            sender.shared.poll_act(&mut sender.timer, cx, |outbound| {
-                match outbound.is_mid_message() {
-                    true => Err(Wait::ForMessage),
-                    false => Ok(outbound.begin(kind, compress)),
-                }
-            })
+            let begin = |outbound: &mut Outbound| outbound.begin(kind, compress);
+            sender.shared.poll_act(&mut sender.timer, cx, begin)
         })
         .await?;
         Ok(Self {
@@ -226,7 +222,7 @@ impl<'a> MessageWriter<'a> {
         let piece = &bytes[..bytes.len().min(FRAGMENT)];
         let sender = &mut *self.sender;
         let queued = ready!(sender.shared.poll_act(&mut sender.timer, cx, |outbound| {
-            Ok(outbound.send_piece(piece, false))
+            outbound.send_piece(piece, false)
         }))?;
         self.unflushed |= queued == Queued::Flush;
         Poll::Ready(Ok(piece.len()))
@@ -236,7 +232,7 @@ impl<'a> MessageWriter<'a> {
         if !self.finished {
             let sender = &mut *self.sender;
             let queued = ready!(sender.shared.poll_act(&mut sender.timer, cx, |outbound| {
-                Ok(outbound.send_piece(b"", true))
+                outbound.send_piece(b"", true)
             }))?;
             self.unflushed |= queued == Queued::Flush;
             self.finished = true;

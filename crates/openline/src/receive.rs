@@ -1,18 +1,18 @@
 //! Driving the receiving half: read, take messages out, answer, keep time, until the connection is over.
 
 use std::io;
-use std::marker::PhantomData;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
 use bytes::Bytes;
-use openline_proto::{Event, Inbound, Input, Message};
+use openline_proto::{Event, Inbound, Input, Message, ProtocolError};
 use tokio::io::{AsyncRead, ReadBuf};
+use tracing::Span;
 
 use crate::error::Error;
-use crate::lent::Found;
+use crate::lent::{Found, Whole};
 use crate::scratch::Scratch;
 use crate::shared::Shared;
 use crate::stream::ReadSide;
@@ -130,17 +130,8 @@ impl Receive {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<T::Taken, Error>>> {
-        match self.shared.span().cloned() {
-            Some(span) => span.in_scope(|| self.poll_in_span(cx, PhantomData::<T>)),
-            None => self.poll_in_span(cx, PhantomData::<T>),
-        }
-    }
-
-    fn poll_in_span<T: Take>(
-        &mut self,
-        cx: &mut Context<'_>,
-        take: PhantomData<T>,
-    ) -> Poll<Option<Result<T::Taken, Error>>> {
+        let span = self.shared.span().cloned();
+        let _entered = span.as_ref().map(Span::enter);
         if !T::IN_PIECES {
             self.discard();
         }
@@ -152,17 +143,23 @@ impl Receive {
                 // The end of the close is not put off by a peer that keeps on talking.
                 self.check_deadlines();
             }
-            if let Some(message) = self.parse(take) {
+            if let Some(message) = self.parse::<T>() {
                 return Poll::Ready(Some(Ok(message)));
+            }
+            if self.is_quiet() && self.poll_fill(cx).is_ready() {
+                continue;
             }
             // Before the state is looked at, so that no close is missed in between.
             self.shared.receiver.set(cx.waker());
+            if self.is_quiet() {
+                ready!(self.poll_deadline(cx));
+                continue;
+            }
             // What waits goes out before the task does: a pong, the Close, what was fed and not flushed. A peer that
             // reads nothing is no reason to stop reading.
             if self.shared.has_unsent()
                 && let Poll::Ready(Err(error)) = self.shared.poll_drain(cx)
             {
-                self.shared.outbound(|o| o.handle_write_error(now()));
                 self.fails(error.into());
             }
             if self.shared.is_closing() {
@@ -191,6 +188,11 @@ impl Receive {
         Poll::Pending
     }
 
+    /// Whether there is nothing to do but to read.
+    fn is_quiet(&self) -> bool {
+        !self.shared.has_unsent() && !self.shared.is_closing()
+    }
+
     /// Nobody wants what is left of a message that was taken in pieces.
     pub(crate) fn discard(&mut self) {
         if self.inbound.is_mid_message() {
@@ -199,12 +201,17 @@ impl Receive {
     }
 
     /// Takes the next message out of what was read.
-    fn parse<T: Take>(&mut self, _: PhantomData<T>) -> Option<T::Taken> {
+    fn parse<T: Take>(&mut self) -> Option<T::Taken> {
         if self.early.is_some() {
             self.read_early();
         }
         while self.scratch.is_some() {
             let (unread, end, read_at) = self.scratch.unread();
+            if unread.is_empty() && !self.inbound.is_mid_message() {
+                // The last message was lent to its end.
+                self.scratch.release();
+                return None;
+            }
             let mut input = Input::new(unread);
             let discarding = self.inbound.is_discarding();
             let event = match T::IN_PIECES || discarding {
@@ -225,24 +232,48 @@ impl Receive {
                     let left = input.len();
                     // The core consumed the event's bytes, and none behind them.
                     let taken = T::take(event, end - left);
-                    self.scratch.keep_last(left);
-                    if left == 0 && !T::LENT {
-                        self.scratch.release();
-                    }
+                    self.consumed_but::<T>(left);
                     if taken.is_some() {
                         return taken;
                     }
                 }
                 Ok(None) => self.scratch.release(),
-                Err(error) => {
-                    tracing::debug!(%error, "the peer broke the protocol");
-                    self.shared.outbound(|o| o.fail(now(), &error));
-                    self.scratch.release();
-                    self.fails(error.into());
-                }
+                Err(error) => self.violated(error),
             }
         }
         None
+    }
+
+    /// The next message, if it is what most are: whole in the read buffer, together with the one before it. Otherwise
+    /// [`poll_next`](Self::poll_next) goes on.
+    #[inline(never)]
+    pub(crate) fn next_whole(&mut self) -> Option<Whole> {
+        if !self.scratch.is_some() || self.shared.is_closing() || self.shared.span().is_some() {
+            return None;
+        }
+        let (unread, end, read_at) = self.scratch.unread();
+        let mut input = Input::new(unread);
+        match self.inbound.handle_whole(read_at, &mut input)? {
+            Ok((kind, payload)) => {
+                let left = input.len();
+                let whole = Whole::new(kind, payload.len(), end - left);
+                self.scratch.keep_last(left);
+                Some(whole)
+            }
+            Err(error) => {
+                self.violated(error);
+                None
+            }
+        }
+    }
+
+    /// All that was read is consumed but for the last `left` bytes.
+    #[inline]
+    fn consumed_but<T: Take>(&mut self, left: usize) {
+        self.scratch.keep_last(left);
+        if left == 0 && !T::LENT {
+            self.scratch.release();
+        }
     }
 
     /// Bytes that came behind the handshake's head take the same way as all others.
@@ -291,6 +322,14 @@ impl Receive {
         if let Some(error) = error {
             self.fails(error.into());
         }
+    }
+
+    #[cold]
+    fn violated(&mut self, error: ProtocolError) {
+        tracing::debug!(%error, "the peer broke the protocol");
+        self.shared.outbound(|o| o.fail(now(), &error));
+        self.scratch.release();
+        self.fails(error.into());
     }
 
     /// The first error is the one to tell.
@@ -342,10 +381,13 @@ impl Receive {
     fn finish(&mut self) -> Option<Error> {
         self.over = true;
         self.scratch.release();
-        let told = self.shared.outbound(|o| o.peer_has_closed());
+        let (told, timeout) = self
+            .shared
+            .outbound(|o| (o.peer_has_closed(), o.timed_out()));
         match self.error.take().map(|error| *error) {
             Some(Error::Io(_)) | None if told => None,
-            None => Some(Error::Disconnected),
+            // A sender may have kept the time.
+            None => Some(timeout.map_or(Error::Disconnected, Error::Timeout)),
             error => error,
         }
     }

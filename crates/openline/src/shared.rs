@@ -1,13 +1,11 @@
 //! The sending half of a connection, for all who send on it: what is queued, and the transport that it goes to.
 
-use std::io::{self, IoSlice};
-use std::pin::Pin;
+use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
 
 use openline_proto::{CloseCode, Closed, Outbound, SendError};
-use tokio::io::AsyncWrite;
 use tracing::Span;
 
 use crate::error::Error;
@@ -16,12 +14,13 @@ use crate::outgoing::Outgoing;
 use crate::stream::{ReadSide, WriteSide};
 use crate::timer::{Timer, now};
 use crate::wakers::{Slot, Wakers};
+use crate::writer::Writer;
 
 /// What the halves of a connection reach. The receiver takes the lock for control frames, the close, and what is to be
 /// written before it waits: in the steady state the senders have it for themselves.
 pub(crate) struct Shared {
     state: Mutex<State>,
-    /// Something waits to be written; set under the lock.
+    /// Something waits to be written, or a corked task has taken the connection up; set under the lock.
     unsent: AtomicBool,
     /// The close has begun; set under the lock, never reset.
     closing: AtomicBool,
@@ -74,28 +73,35 @@ impl Shared {
     }
 
     /// The state, once `act` is done with it, is told to whoever looks without the lock.
+    #[inline]
     pub(crate) fn with<R>(&self, act: impl FnOnce(&mut State) -> R) -> R {
         let mut state: MutexGuard<'_, State> =
             self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let result = match self.span() {
-            Some(span) => span.in_scope(|| act(&mut state)),
-            None => act(&mut state),
-        };
-        self.unsent
-            .store(state.writer.has_unsent(), Ordering::Release);
-        if state.writer.outbound.is_closing() && !self.closing.swap(true, Ordering::AcqRel) {
+        let entered = self.span().map(Span::enter);
+        let result = act(&mut state);
+        drop(entered);
+        let unsent = state.corked || state.writer.has_unsent();
+        self.unsent.store(unsent, Ordering::Release);
+        if state.writer.outbound.is_closing() {
+            self.tell_closing(state);
+        }
+        result
+    }
+
+    #[cold]
+    fn tell_closing(&self, state: MutexGuard<'_, State>) {
+        if !self.closing.swap(true, Ordering::AcqRel) {
             drop(state);
             self.receiver.wake();
             self.wake_waiting();
         }
-        result
     }
 
     pub(crate) fn outbound<R>(&self, act: impl FnOnce(&mut Outbound) -> R) -> R {
         self.with(|state| act(&mut state.writer.outbound))
     }
 
-    /// Whether anything waits to be written, or to be flushed.
+    /// Whether anything waits to be written, or to be flushed, or a corked task has yet to let go of the connection.
     pub(crate) fn has_unsent(&self) -> bool {
         self.unsent.load(Ordering::Acquire)
     }
@@ -117,6 +123,7 @@ impl Shared {
     }
 
     /// Queues what is sent once there is room: both under one lock, or another sender might take the room in between.
+    #[inline]
     pub(crate) fn poll_queue<M: Outgoing>(
         self: &Arc<Self>,
         message: &mut Option<M>,
@@ -124,29 +131,8 @@ impl Shared {
         cx: &mut Context<'_>,
     ) -> Poll<Result<Queued, Error>> {
         self.poll_act(timer, cx, |outbound| {
-            if outbound.is_mid_message() {
-                return Err(Wait::ForMessage);
-            }
-            Ok(message.take().map_or(Ok(()), |m| m.queue(outbound)))
-        })
-    }
-
-    /// Does what queues bytes, once there is room for them and `act` need not wait for anything else.
-    pub(crate) fn poll_act(
-        self: &Arc<Self>,
-        timer: &mut Timer,
-        cx: &mut Context<'_>,
-        mut act: impl FnMut(&mut Outbound) -> Result<Result<(), SendError>, Wait>,
-    ) -> Poll<Result<Queued, Error>> {
-        /// A corked task flushes at its end, but no later than with so much to send: the peer may begin to read.
-        const ENOUGH: usize = 64 * 1024;
-        self.poll_turn(timer, cx, |state| {
-            let queued = act(&mut state.writer.outbound)?;
-            let waits = state.writer.outbound.queued();
-            Ok(queued.map(|()| match waits {
-                ..ENOUGH if state.cork(self) => Queued::Corked,
-                _ => Queued::Flush,
-            }))
+            outbound.check_message()?;
+            message.take().map_or(Ok(()), |m| m.queue(outbound))
         })
     }
 
@@ -156,41 +142,69 @@ impl Shared {
         timer: &mut Timer,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), Error>> {
-        self.poll_turn(timer, cx, |state| {
-            match state.writer.outbound.is_mid_message() {
-                true => Err(Wait::ForMessage),
-                false => Ok(Ok(())),
+        loop {
+            let room = self.outbound(|outbound| {
+                let room = outbound.check_message();
+                room.inspect_err(|refused| self.note_refused(refused, cx))
+            });
+            match room {
+                Ok(()) => return Poll::Ready(Ok(())),
+                Err(refused) => ready!(self.poll_refused(refused, timer, cx))?,
             }
-        })
+        }
     }
 
-    /// Does what needs room, under the lock, once there is some and `act` need not wait for anything else.
-    fn poll_turn<T>(
+    /// Does what queues bytes; where that finds no room, or a message under way, it is done again once that has changed.
+    #[inline]
+    pub(crate) fn poll_act(
         self: &Arc<Self>,
         timer: &mut Timer,
         cx: &mut Context<'_>,
-        mut act: impl FnMut(&mut State) -> Result<Result<T, SendError>, Wait>,
-    ) -> Poll<Result<T, Error>> {
+        mut act: impl FnMut(&mut Outbound) -> Result<(), SendError>,
+    ) -> Poll<Result<Queued, Error>> {
+        /// A corked task flushes at its end, but no later than with so much to send: the peer may begin to read.
+        const ENOUGH: usize = 64 * 1024;
         loop {
-            let done = self.with(|state| {
-                if state.writer.outbound.is_closing() {
-                    return Ok(Err(SendError::Closing));
+            // Kept aside, so that what mostly happens carries no error through all its results.
+            let mut refused = None;
+            let queued = self.with(|state| {
+                if let Err(error) = act(&mut state.writer.outbound) {
+                    refused = Some(error);
+                    self.note_refused(&error, cx);
+                    return Queued::Flush;
                 }
-                if state.writer.outbound.is_full() {
-                    return Err(Wait::ForRoom);
+                match state.writer.outbound.queued() {
+                    ..ENOUGH if state.cork(self) => Queued::Corked,
+                    _ => Queued::Flush,
                 }
-                let done = act(state);
-                if let Err(Wait::ForMessage) = done {
-                    // Under the lock, so that its end is not missed.
-                    self.waiting().add(cx.waker());
-                }
-                done
             });
-            match done {
-                Ok(done) => return Poll::Ready(done.map_err(Error::from)),
-                Err(Wait::ForRoom) => ready!(self.poll_flush(timer, cx))?,
-                Err(Wait::ForMessage) => return Poll::Pending,
+            match refused {
+                None => return Poll::Ready(Ok(queued)),
+                Some(refused) => ready!(self.poll_refused(refused, timer, cx))?,
             }
+        }
+    }
+
+    /// To be called under the lock, so that the end of a message that is under way is not missed.
+    #[cold]
+    fn note_refused(&self, refused: &SendError, cx: &Context<'_>) {
+        if *refused == SendError::Unfinished {
+            self.waiting().add(cx.waker());
+        }
+    }
+
+    /// Waits for what is in the way of a message that was refused; ready when it may be tried again.
+    #[cold]
+    fn poll_refused(
+        self: &Arc<Self>,
+        refused: SendError,
+        timer: &mut Timer,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), Error>> {
+        match refused {
+            SendError::Full { .. } => self.poll_flush(timer, cx),
+            SendError::Unfinished => Poll::Pending,
+            refused => Poll::Ready(Err(refused.into())),
         }
     }
 
@@ -200,17 +214,15 @@ impl Shared {
         timer: &mut Timer,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), Error>> {
-        // What others have written, up to a clean end, has left.
-        if self.outbound(|outbound| outbound.has_lost()) {
-            return Poll::Ready(Err(SendError::Closing.into()));
-        }
-        match self.poll_drain(cx) {
-            Poll::Ready(Ok(())) => return Poll::Ready(Ok(())),
-            Poll::Ready(Err(error)) => {
-                self.outbound(|outbound| outbound.handle_write_error(now()));
-                return Poll::Ready(Err(error.into()));
+        let written = self.poll_write(cx, |state, cx| {
+            // What others have written, up to a clean end, has left.
+            if state.writer.outbound.has_lost() {
+                return Poll::Ready(Err(SendError::Closing.into()));
             }
-            Poll::Pending => {}
+            state.poll_drain(cx).map_err(Error::from)
+        });
+        if written.is_ready() {
+            return written;
         }
         ready!(self.poll_deadline(timer, cx))?;
         cx.waker().wake_by_ref();
@@ -232,13 +244,11 @@ impl Shared {
 
     /// Writes what waits; whoever waits for it is woken.
     pub(crate) fn poll_drain(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.poll_write(cx, |state, cx| {
-            state.writer.poll_drain(&mut state.write, cx)
-        })
+        self.poll_write(cx, State::poll_drain)
     }
 
     /// Shuts down the transport's sending side.
-    pub(crate) fn poll_shutdown(&self, cx: &mut Context<'_>) -> Poll<()> {
+    pub(crate) fn poll_shutdown(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.poll_write(cx, |state, cx| {
             state.writer.poll_shutdown(&mut state.write, cx)
         })
@@ -253,26 +263,23 @@ impl Shared {
         let mut noop = Context::from_waker(Waker::noop());
         let (done, written) = self.with(|state| {
             let done = act(&mut state.writer.outbound);
-            (done, state.writer.poll_drain(&mut state.write, &mut noop))
+            (done, state.poll_drain(&mut noop))
         });
         // The transport remembers only who asked last, and others may be waiting for it.
         let written = match written {
             Poll::Pending => self.poll_drain(&mut noop),
             ready => ready,
         };
-        let written = match written {
+        let left = match written {
             Poll::Ready(Ok(())) => {
                 self.wake_waiting();
                 return (done, Ok(true));
             }
-            Poll::Ready(Err(error)) => {
-                self.outbound(|outbound| outbound.handle_write_error(now()));
-                Err(error)
-            }
+            Poll::Ready(Err(error)) => Err(error),
             Poll::Pending => Ok(false),
         };
         self.receiver.wake();
-        (done, written)
+        (done, left)
     }
 
     /// Hands to the transport what it takes at once; the rest is left to the receiver.
@@ -287,16 +294,12 @@ impl Shared {
         }
     }
 
-    /// A corked task takes it up: what is sent from now on needs someone else to flush.
-    pub(crate) fn uncork(&self) {
-        self.with(|state| state.corked = false);
-    }
-
-    fn poll_write<T>(
+    /// Writes; who has to wait is woken, and who receives learns of a failure.
+    fn poll_write<E>(
         &self,
         cx: &Context<'_>,
-        mut write: impl FnMut(&mut State, &mut Context<'_>) -> Poll<T>,
-    ) -> Poll<T> {
+        mut write: impl FnMut(&mut State, &mut Context<'_>) -> Poll<Result<(), E>>,
+    ) -> Poll<Result<(), E>> {
         // Mostly the transport takes all at once, and nobody need be remembered.
         let mut noop = Context::from_waker(Waker::noop());
         let deadline = |state: &State| state.writer.outbound.poll_timeout();
@@ -305,9 +308,12 @@ impl Shared {
             let written = write(state, &mut noop);
             (written, before.is_none() && deadline(state).is_some())
         });
-        if written.is_ready() {
+        if let Poll::Ready(written) = written {
+            if written.is_err() {
+                self.receiver.wake();
+            }
             self.wake_waiting();
-            return written;
+            return Poll::Ready(written);
         }
         if begun {
             // Whoever sends may give up, and the wait has a deadline that somebody must keep.
@@ -317,10 +323,14 @@ impl Shared {
         let receiver = self.receiver.get();
         self.waiting().poll(cx, |cx| {
             let written = self.with(|state| write(state, cx));
-            if written.is_pending()
-                && let Some(receiver) = &receiver
-            {
-                self.waiting().add(receiver);
+            match &written {
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(_)) => self.receiver.wake(),
+                Poll::Pending => {
+                    if let Some(receiver) = &receiver {
+                        self.waiting().add(receiver);
+                    }
+                }
             }
             written
         })
@@ -331,16 +341,16 @@ impl Shared {
     }
 }
 
-/// What somebody who wants to send waits for.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Wait {
-    ForRoom,
-    /// Another message is sent in pieces.
-    ForMessage,
-}
-
 impl State {
+    /// Writes what waits. A corked task that took the connection up lets it go: what is sent from now on needs someone else to
+    /// flush, or that task anew.
+    fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.corked = false;
+        self.writer.poll_drain(&mut self.write, cx)
+    }
+
     /// Whether the task that sends runs corked, and will flush.
+    #[inline]
     fn cork(&mut self, shared: &Arc<Shared>) -> bool {
         self.corked = self.corked || crate::cork::take_up(shared);
         self.corked
@@ -375,90 +385,5 @@ impl std::fmt::Debug for Shared {
         }
         shown.field("closing", &self.closing);
         shown.finish_non_exhaustive()
-    }
-}
-
-/// What is queued, and how far its transport is.
-#[derive(Debug)]
-pub(crate) struct Writer {
-    pub(crate) outbound: Outbound,
-    unflushed: bool,
-    shut: bool,
-}
-
-impl Writer {
-    const fn new(outbound: Outbound) -> Self {
-        Self {
-            outbound,
-            unflushed: false,
-            shut: false,
-        }
-    }
-
-    pub(crate) fn has_unsent(&self) -> bool {
-        self.outbound.queued() > 0 || self.unflushed
-    }
-
-    /// Takes what there is; what stays behind sends nothing more.
-    pub(crate) fn take(&mut self) -> Self {
-        Self {
-            outbound: self.outbound.hand_over(now()),
-            unflushed: std::mem::take(&mut self.unflushed),
-            shut: self.shut,
-        }
-    }
-
-    /// Writes all that waits, as many frames a system call as the transport takes.
-    pub(crate) fn poll_drain<T: AsyncWrite + Unpin>(
-        &mut self,
-        transport: &mut T,
-        cx: &mut Context<'_>,
-    ) -> Poll<io::Result<()>> {
-        /// Linux copies the first 8 slices to its stack and allocates for more; past 64 a call gains nothing.
-        const MAX_SLICES: usize = 64;
-        while self.outbound.queued() > 0 {
-            let written = {
-                let mut slices = [IoSlice::new(&[]); MAX_SLICES];
-                match self.outbound.poll_slices(&mut slices) {
-                    1 => Pin::new(&mut *transport).poll_write(cx, &slices[0]),
-                    filled => Pin::new(&mut *transport).poll_write_vectored(cx, &slices[..filled]),
-                }
-            };
-            match written {
-                Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                Poll::Ready(Ok(count)) => {
-                    self.outbound.written(count);
-                    self.unflushed = true;
-                }
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-                Poll::Pending => {
-                    self.outbound.handle_blocked(now());
-                    return Poll::Pending;
-                }
-            }
-        }
-        if self.unflushed {
-            // TLS keeps bytes of its own that the peer may not take.
-            if Pin::new(transport).poll_flush(cx)?.is_pending() {
-                self.outbound.handle_blocked(now());
-                return Poll::Pending;
-            }
-            self.outbound.written(0);
-            self.unflushed = false;
-        }
-        Poll::Ready(Ok(()))
-    }
-
-    /// Shuts the sending side down, once. That it fails on a dead connection is no news.
-    pub(crate) fn poll_shutdown<T: AsyncWrite + Unpin>(
-        &mut self,
-        transport: &mut T,
-        cx: &mut Context<'_>,
-    ) -> Poll<()> {
-        if !self.shut {
-            let _ = ready!(Pin::new(transport).poll_shutdown(cx));
-            self.shut = true;
-        }
-        Poll::Ready(())
     }
 }

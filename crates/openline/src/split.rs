@@ -190,9 +190,19 @@ impl Receiver {
     /// # Ok::<_, openline::Error>(()) }).ok();
     /// # Ok::<_, Box<dyn std::error::Error>>(())
     /// ```
-    pub async fn next_lent(&mut self) -> Option<Result<MessageRef<'_>, Error>> {
-        let found = std::future::poll_fn(|cx| self.receive.poll_next::<Lent>(cx)).await?;
-        Some(found.map(|found| found.lend(self.receive.scratch())))
+    pub fn next_lent(
+        &mut self,
+    ) -> impl Future<Output = Option<Result<MessageRef<'_>, Error>>> + use<'_> {
+        let mut lender = Some(&mut *self.receive);
+        std::future::poll_fn(move |cx| {
+            let Some(receive) = lender.take() else {
+                return Poll::Pending; // it was ready already
+            };
+            if let Some(whole) = receive.next_whole() {
+                return Poll::Ready(Some(Ok(whole.lend(receive.scratch()))));
+            }
+            lend_next(receive, &mut lender, cx)
+        })
     }
 
     /// Receives the next message in pieces; see [`WebSocket::next_reader`](crate::WebSocket::next_reader).
@@ -210,6 +220,25 @@ impl Receiver {
         Traffic {
             received: self.receive.received(),
             sent: self.receive.shared.outbound(|outbound| outbound.sent()),
+        }
+    }
+}
+
+/// Reads the next message, and lends it; who lent goes back to its place while there is none.
+#[inline(never)]
+fn lend_next<'a>(
+    receive: &'a mut Receive,
+    lender: &mut Option<&'a mut Receive>,
+    cx: &mut Context<'_>,
+) -> Poll<Option<Result<MessageRef<'a>, Error>>> {
+    match receive.poll_next::<Lent>(cx) {
+        Poll::Pending => {
+            *lender = Some(receive);
+            Poll::Pending
+        }
+        Poll::Ready(found) => {
+            let scratch = receive.scratch();
+            Poll::Ready(found.map(|found| found.map(|found| found.lend(scratch))))
         }
     }
 }

@@ -35,7 +35,7 @@ async fn bytes_that_a_buffering_transport_cannot_get_rid_of_run_into_the_write_d
 
     let (here, _there) = duplex(64);
     let ws = WebSocket::server(BufStream::with_capacity(8192, 8192, here), no_pings());
-    let (mut sender, _receiver) = ws.split();
+    let (mut sender, mut receiver) = ws.split();
     let sent = timeout(HOUR, sender.send(vec![0; 1000]))
         .await
         .expect("send hangs");
@@ -43,6 +43,13 @@ async fn bytes_that_a_buffering_transport_cannot_get_rid_of_run_into_the_write_d
         matches!(sent, Err(Error::Timeout(Timeout::Write))),
         "{sent:?}"
     );
+    // Whoever receives is told the same, and not that the peer has gone.
+    let next = receiver.next().await;
+    assert!(
+        matches!(next, Some(Err(Error::Timeout(Timeout::Write)))),
+        "{next:?}"
+    );
+    assert!(receiver.next().await.is_none());
 }
 
 #[tokio::test(start_paused = true)]

@@ -26,6 +26,8 @@ pub(crate) struct Closing {
     dead: bool,
     /// Of what was queued, something was dropped.
     lost: bool,
+    /// The deadline that ended the connection.
+    timeout: Option<Timeout>,
     deadline: Instant,
 }
 
@@ -95,15 +97,16 @@ impl Outbound {
             .write_deadline()
             .is_some_and(|deadline| deadline <= now)
         {
-            self.begin_close(now, false);
+            self.begin_close(now, false).timeout = Some(Timeout::Write);
             self.die();
             return Err(Timeout::Write);
         }
-        match &self.close {
+        match &mut self.close {
             Some(close) if !close.dead && close.deadline <= now => {
                 // A client that has both Close frames only waited for the server to end the TCP connection, and a
                 // failure was told when it was found.
                 let told = close.record.clean || close.failed || close.mute;
+                close.timeout = (!told).then_some(Timeout::Close);
                 self.die();
                 if told { Ok(()) } else { Err(Timeout::Close) }
             }
@@ -122,6 +125,7 @@ impl Outbound {
     }
 
     /// Whether a Close frame was sent or received, or the connection failed.
+    #[inline]
     pub const fn is_closing(&self) -> bool {
         self.close.is_some()
     }
@@ -157,6 +161,12 @@ impl Outbound {
     /// Whether bytes that were queued will never leave: the transport failed, a deadline passed, or the peer was gone.
     pub fn has_lost(&self) -> bool {
         self.close.as_ref().is_some_and(|close| close.lost)
+    }
+
+    /// The deadline of the sending half that ended the connection, if one did: it was told to whoever kept the time, and the
+    /// others want to know as well.
+    pub fn timed_out(&self) -> Option<Timeout> {
+        self.close.as_ref().and_then(|close| close.timeout)
     }
 
     /// The record of the close, as far as it got; `None` while the connection is open.
@@ -234,6 +244,7 @@ impl Outbound {
                 eof: false,
                 dead: false,
                 lost: false,
+                timeout: None,
                 deadline,
             })
         })

@@ -162,41 +162,27 @@ impl Header {
     }
 
     /// Appends the header's bytes to `out`, with the shortest form of the length.
-    #[inline]
+    #[inline(always)]
     pub fn encode(&self, out: &mut impl BufMut) {
-        let (bytes, size) = self.to_bytes();
-        out.put_slice(&bytes[..size]);
-    }
-
-    /// The header's bytes, and how many of them there are.
-    #[inline]
-    pub(crate) fn to_bytes(self) -> ([u8; Self::MAX_SIZE], usize) {
-        let mut bytes = [0; Self::MAX_SIZE];
-        let mask_bit = if self.mask.is_some() { 0x80 } else { 0 };
         let fin = if self.fin { 0x80 } else { 0 };
         let rsv1 = if self.compressed { 0x40 } else { 0 };
-        bytes[0] = fin | rsv1 | self.opcode as u8;
-        let mut size = match self.length {
-            short @ 0..=125 => {
-                bytes[1] = mask_bit | short as u8;
-                2
-            }
+        let first = fin | rsv1 | self.opcode as u8;
+        let mask_bit = if self.mask.is_some() { 0x80 } else { 0 };
+        // In parts of constant size: a copy of any other is a call, which costs more than the header.
+        match self.length {
+            short @ 0..=125 => out.put_slice(&[first, mask_bit | short as u8]),
             medium @ 126..=0xffff => {
-                bytes[1] = mask_bit | 126;
-                bytes[2..4].copy_from_slice(&(medium as u16).to_be_bytes());
-                4
+                let [high, low] = (medium as u16).to_be_bytes();
+                out.put_slice(&[first, mask_bit | 126, high, low]);
             }
             long => {
-                bytes[1] = mask_bit | 127;
-                bytes[2..10].copy_from_slice(&long.to_be_bytes());
-                10
+                out.put_slice(&[first, mask_bit | 127]);
+                out.put_slice(&long.to_be_bytes());
             }
-        };
-        if let Some(key) = self.mask {
-            bytes[size..size + 4].copy_from_slice(&key);
-            size += 4;
         }
-        (bytes, size)
+        if let Some(key) = &self.mask {
+            out.put_slice(key);
+        }
     }
 }
 

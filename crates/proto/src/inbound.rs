@@ -156,7 +156,28 @@ impl Inbound {
         self.handle(now, input, true)
     }
 
-    #[inline]
+    /// Takes the next message out of the input if it is what most are: uncompressed, in one frame of less than 64 KiB, and
+    /// here to its last byte. `None` tells nothing about the input and consumes nothing of it: [`handle_input`](Self::handle_input) goes on. It is there for loops that must be quick,
+    /// which need not take an [`Event`] apart.
+    ///
+    /// # Errors
+    /// As [`handle_input`](Self::handle_input).
+    #[inline(always)]
+    pub fn handle_whole<'b>(
+        &mut self,
+        now: Instant,
+        input: &mut Input<'b>,
+    ) -> Option<Result<(Kind, &'b [u8]), ProtocolError>> {
+        let (kind, payload) = self.lend_whole(input)?;
+        self.timers.received(now);
+        if kind == Kind::Text && simdutf8::basic::from_utf8(payload).is_err() {
+            self.stop();
+            return Some(Err(ProtocolError::InvalidUtf8));
+        }
+        self.timers.message(now);
+        Some(Ok((kind, payload)))
+    }
+
     fn handle<'b>(
         &mut self,
         now: Instant,
@@ -170,8 +191,8 @@ impl Inbound {
         if !input.is_empty() {
             self.timers.received(now);
         }
-        let event = match self.lend_small(input, in_pieces) {
-            Some(event) => event.map(Some),
+        let event = match self.lend_whole(input) {
+            Some((kind, payload)) => whole_message(kind, payload, in_pieces).map(Some),
             None => self.next_event(now, input, in_pieces),
         };
         match &event {
@@ -240,6 +261,7 @@ impl Inbound {
     }
 
     /// Whether a message was begun that did not end.
+    #[inline]
     pub const fn is_mid_message(&self) -> bool {
         self.message.is_some()
     }
@@ -257,14 +279,13 @@ impl Inbound {
         self.message.as_ref().and_then(|message| message.started())
     }
 
-    /// What most frames are, a small message in one piece: for those, half of the way is worth a function. Everything else,
-    /// and everything that is wrong, is left where it is.
-    #[inline]
-    fn lend_small<'b>(
-        &self,
-        input: &mut Input<'b>,
-        in_pieces: bool,
-    ) -> Option<Result<Event<'b>, ProtocolError>> {
+    /// What most frames are, an uncompressed message in one piece that is here: for those, half of the way is worth a
+    /// function. Everything else, and everything that is wrong, is left where it is; but text is still to be checked.
+    #[inline(always)]
+    fn lend_whole<'b>(&self, input: &mut Input<'b>) -> Option<(Kind, &'b [u8])> {
+        if self.over || self.frame.is_some() || self.message.is_some() || self.header.length > 0 {
+            return None;
+        }
         let [first, second, rest @ ..] = &*input.rest else {
             return None;
         };
@@ -273,18 +294,24 @@ impl Inbound {
             0x82 => Kind::Binary,
             _ => return None,
         };
-        let (length, mask, size) = match self.role {
-            Role::Server => {
-                let key = *rest.first_chunk()?;
-                (second.checked_sub(0x80)?, Some(key), 6)
+        let (length, rest) = match second & 0x7f {
+            127 => return None,
+            126 => {
+                let (length, rest) = rest.split_first_chunk()?;
+                let length = u16::from_be_bytes(*length);
+                (usize::from((length > 125).then_some(length)?), rest)
             }
-            Role::Client => (*second, None, 2),
+            short => (usize::from(short), rest),
         };
-        let length = usize::from(length);
-        let is_small = length <= MAX_CONTROL && length <= self.config.limits().max_message;
-        let is_whole = size + length <= input.len();
-        let is_next = self.frame.is_none() && self.message.is_none() && self.header.length == 0;
-        if !(is_small && is_whole && is_next) {
+        let (mask, rest) = match (self.role, second & 0x80 != 0) {
+            (Role::Server, true) => {
+                let (key, rest) = rest.split_first_chunk()?;
+                (Some(*key), rest)
+            }
+            (Role::Client, false) => (None, rest),
+            _ => return None,
+        };
+        if length > rest.len() || length > self.config.limits().max_message {
             return None;
         }
         let header = Header {
@@ -294,10 +321,11 @@ impl Inbound {
             mask,
             length: length as u64,
         };
+        let size = input.len() - rest.len();
         let payload = &mut input.take(size + length)[size..];
         unmask(payload, mask, 0);
         trace::received(&header, payload);
-        Some(whole_message(kind, payload, in_pieces))
+        Some((kind, payload))
     }
 
     #[inline]

@@ -7,31 +7,34 @@
 /// instructions; what is left is done in smaller ones, since most messages are short.
 #[inline]
 pub fn mask(data: &mut [u8], key: [u8; 4], phase: usize) {
-    let mut key = key;
-    key.rotate_left(phase % 4);
-    let mut wide = [0; 32];
-    for piece in wide.as_chunks_mut::<4>().0 {
-        *piece = key;
-    }
+    let key = u32::from_le_bytes(key).rotate_right(8 * (phase % 4) as u32);
+    let double = u64::from(key) | u64::from(key) << 32;
     let (blocks, rest) = data.as_chunks_mut::<32>();
     for block in blocks {
-        xor(block, &wide);
+        xor(block, double);
     }
     let (halves, rest) = rest.as_chunks_mut::<16>();
     for half in halves {
-        xor(half, &wide);
+        xor(half, double);
+    }
+    let (quarters, rest) = rest.as_chunks_mut::<8>();
+    for quarter in quarters {
+        xor(quarter, double);
     }
     let (words, rest) = rest.as_chunks_mut::<4>();
     for word in words {
-        xor(word, &wide);
+        *word = (u32::from_le_bytes(*word) ^ key).to_le_bytes();
     }
-    xor(rest, &wide);
+    for (byte, key) in rest.iter_mut().zip(key.to_le_bytes()) {
+        *byte ^= key;
+    }
 }
 
+/// Of a length that is known and a multiple of eight.
 #[inline]
-fn xor(data: &mut [u8], key: &[u8; 32]) {
-    for (byte, key) in data.iter_mut().zip(key) {
-        *byte ^= key;
+fn xor<const N: usize>(data: &mut [u8; N], key: u64) {
+    for word in data.as_chunks_mut::<8>().0 {
+        *word = (u64::from_le_bytes(*word) ^ key).to_le_bytes();
     }
 }
 

@@ -72,6 +72,18 @@ impl Outbound {
         self.compressor = Some(Box::new(Compressor::new(self.role(), agreed, settings)));
     }
 
+    /// Whether a message could be queued now: what [`send`](Self::send) looks at first.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    #[inline]
+    pub fn check_message(&self) -> Result<(), SendError> {
+        if self.close.is_none() && self.pieces.is_none() && !self.is_full() {
+            return Ok(());
+        }
+        self.check_room().and(Err(SendError::Unfinished))
+    }
+
     /// Queues a message, compressed if that was agreed on; a long payload is not copied if it need not be masked.
     ///
     /// # Errors
@@ -122,15 +134,8 @@ impl Outbound {
     #[inline]
     pub fn send_payload(&mut self, kind: Kind, payload: &Payload<'_>) -> Result<(), SendError> {
         match payload {
-            Payload::Owned(bytes) if bytes.len() >= Outbox::SHARE => {
-                self.check_message()?;
-                match self.compressed(bytes) {
-                    Some(compressed) => self.push_owned(kind, true, compressed),
-                    None => self.push_owned(kind, false, bytes.clone()),
-                }
-                Ok(())
-            }
-            _ => self.send_slice(kind, payload),
+            Payload::Lent(bytes) => self.send_slice(kind, bytes),
+            Payload::Owned(bytes) => self.send_bytes(kind, bytes),
         }
     }
 
@@ -245,6 +250,12 @@ impl Outbound {
         self.outbox.settle();
     }
 
+    /// What waits to be sent, if it lies in one piece, as small messages do.
+    #[must_use]
+    pub fn poll_slice(&self) -> Option<&[u8]> {
+        self.outbox.slice()
+    }
+
     /// Fills `slices` with what waits to be sent, oldest first; returns how many it filled.
     #[must_use]
     pub fn poll_slices<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
@@ -270,6 +281,7 @@ impl Outbound {
     }
 
     /// How many bytes wait to be sent.
+    #[inline]
     pub fn queued(&self) -> usize {
         self.outbox.len()
     }
@@ -295,12 +307,22 @@ impl Outbound {
         }
     }
 
+    fn send_bytes(&mut self, kind: Kind, payload: &Bytes) -> Result<(), SendError> {
+        self.check_message()?;
+        match self.compressed(payload) {
+            Some(compressed) => self.push_owned(kind, true, compressed),
+            None if payload.len() < Outbox::SHARE => self.push(kind.opcode(), true, false, payload),
+            None => self.push_owned(kind, false, payload.clone()),
+        }
+        Ok(())
+    }
+
     #[inline]
     fn send_slice(&mut self, kind: Kind, payload: &[u8]) -> Result<(), SendError> {
         self.check_message()?;
         match self.compressed(payload) {
             Some(compressed) => self.push_owned(kind, true, compressed),
-            None => self.push(kind.opcode(), true, false, payload),
+            None => self.push_inline(kind.opcode(), true, false, payload),
         }
         Ok(())
     }
@@ -310,7 +332,6 @@ impl Outbound {
         self.compressor.as_mut()?.compress(payload)
     }
 
-    #[inline]
     fn check_room(&self) -> Result<(), SendError> {
         if self.close.is_some() {
             Err(SendError::Closing)
@@ -321,15 +342,6 @@ impl Outbound {
             })
         } else {
             Ok(())
-        }
-    }
-
-    #[inline]
-    fn check_message(&self) -> Result<(), SendError> {
-        self.check_room()?;
-        match self.pieces {
-            Some(_) => Err(SendError::Unfinished),
-            None => Ok(()),
         }
     }
 
@@ -375,8 +387,13 @@ impl Outbound {
         self.outbox.share(payload.into());
     }
 
-    #[inline]
     pub(crate) fn push(&mut self, opcode: Opcode, fin: bool, compressed: bool, payload: &[u8]) {
+        self.push_inline(opcode, fin, compressed, payload);
+    }
+
+    /// The same where most messages go through: what is known there of the header need not be asked.
+    #[inline(always)]
+    fn push_inline(&mut self, opcode: Opcode, fin: bool, compressed: bool, payload: &[u8]) {
         trace::sent(opcode, fin, compressed, payload.len(), payload);
         let mask = self.mask_key.map(|key| key());
         let header = Header {
@@ -386,10 +403,9 @@ impl Outbound {
             mask,
             length: payload.len() as u64,
         };
-        let (head, size) = header.to_bytes();
         self.outbox.push(|out| {
-            out.reserve(size + payload.len());
-            out.extend_from_slice(&head[..size]);
+            out.reserve(Header::MAX_SIZE + payload.len());
+            header.encode(out);
             out.extend_from_slice(payload);
             if let Some(key) = mask {
                 let start = out.len() - payload.len();

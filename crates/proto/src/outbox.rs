@@ -42,7 +42,7 @@ impl Outbox {
     pub(crate) const SHARE: usize = 4096;
 
     /// Lets `write` append bytes.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn push(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
         let queue = self.queue.get_or_insert_with(Queue::lent);
         let before = queue.own.len();
@@ -81,6 +81,13 @@ impl Outbox {
 
     pub(crate) fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// All that waits, if nothing of it is shared.
+    pub(crate) fn slice(&self) -> Option<&[u8]> {
+        let queue = self.queue.as_ref()?;
+        let whole = queue.shared.is_empty();
+        whole.then(|| &queue.own[queue.start..])
     }
 
     pub(crate) fn slices<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {

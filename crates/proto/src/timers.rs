@@ -87,6 +87,7 @@ impl Timers {
             .min()
     }
 
+    #[inline]
     fn table(&self, message: Option<Instant>, limits: &Timeouts) -> [Option<(Instant, Due)>; 3] {
         let keepalive = match self.pinged {
             Some(since) => Some((since + limits.pong, Due::Fail(Timeout::Pong))),

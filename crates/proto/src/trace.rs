@@ -2,7 +2,32 @@
 
 use std::fmt;
 
+use tracing::Level;
+use tracing::level_filters::{LevelFilter, STATIC_MAX_LEVEL};
+
 use crate::frame::{Header, Opcode};
+
+/// A frame came; `payload` is what is there of it by now.
+#[inline]
+pub(crate) fn received(header: &Header, payload: &[u8]) {
+    if is_on() {
+        show_received(header, payload);
+    }
+}
+
+/// A frame was queued.
+#[inline]
+pub(crate) fn sent(opcode: Opcode, fin: bool, compressed: bool, length: usize, payload: &[u8]) {
+    if is_on() {
+        show_sent(opcode, fin, compressed, length, payload);
+    }
+}
+
+/// Whether anybody listens to anything at TRACE: asked on the way of each frame, where the rest would only be in the way.
+#[inline]
+fn is_on() -> bool {
+    Level::TRACE <= STATIC_MAX_LEVEL && Level::TRACE <= LevelFilter::current()
+}
 
 /// The target of the events: `openline::frames`.
 macro_rules! frame {
@@ -11,9 +36,8 @@ macro_rules! frame {
     };
 }
 
-/// A frame came; `payload` is what is there of it by now.
-#[inline]
-pub(crate) fn received(header: &Header, payload: &[u8]) {
+#[cold]
+fn show_received(header: &Header, payload: &[u8]) {
     frame!(
         "<",
         Shown {
@@ -26,9 +50,8 @@ pub(crate) fn received(header: &Header, payload: &[u8]) {
     );
 }
 
-/// A frame was queued.
-#[inline]
-pub(crate) fn sent(opcode: Opcode, fin: bool, compressed: bool, length: usize, payload: &[u8]) {
+#[cold]
+fn show_sent(opcode: Opcode, fin: bool, compressed: bool, length: usize, payload: &[u8]) {
     frame!(
         ">",
         Shown {

@@ -4,9 +4,9 @@ mod pair;
 
 use std::io::IoSlice;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use openline_proto::{Broadcast, CloseCode, Config, Connection, Event, Input};
+use openline_proto::{Broadcast, CloseCode, Config, Connection, Event, Input, Kind};
 use pair::{End, Pair, frame};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -39,6 +39,44 @@ fn hear(bytes: &[u8], sizes: &[usize]) -> (String, Vec<u8>) {
     (format!("{:?}", end.told), end.take_output())
 }
 
+/// What the receiving half of a server tells of the bytes, and its next deadline; `short` if it is asked for whole messages
+/// first.
+fn told(now: Instant, bytes: &[u8], sizes: &[usize], short: bool) -> Vec<String> {
+    let config = Arc::new(Config::default().max_message(65_200));
+    let (mut inbound, _) = Connection::server(config, now).split();
+    let mut bytes = bytes.to_vec();
+    let mut rest = &mut bytes[..];
+    let mut told = Vec::new();
+    for size in sizes.iter().cycle() {
+        if rest.is_empty() {
+            break;
+        }
+        let cut = rest.len().min(*size);
+        let (piece, behind) = std::mem::take(&mut rest).split_at_mut(cut);
+        rest = behind;
+        let mut input = Input::new(piece);
+        loop {
+            let whole = short.then(|| inbound.handle_whole(now, &mut input));
+            let event = match whole.flatten() {
+                Some(whole) => whole.map(|(kind, bytes)| Some((kind, bytes.to_vec()))),
+                None => match inbound.handle_input(now, &mut input) {
+                    Ok(Some(Event::Text(text))) => Ok(Some((Kind::Text, text.as_bytes().to_vec()))),
+                    Ok(Some(Event::Binary(bytes))) => Ok(Some((Kind::Binary, bytes.to_vec()))),
+                    Ok(None) => break,
+                    Ok(Some(other)) => {
+                        told.push(format!("{other:?}"));
+                        continue;
+                    }
+                    Err(error) => Err(error),
+                },
+            };
+            told.push(format!("{event:?}"));
+        }
+    }
+    told.push(format!("{:?}", inbound.poll_timeout()));
+    told
+}
+
 proptest! {
     // The whole suite of the core is to end in a second.
     #![proptest_config(ProptestConfig::with_cases(48))]
@@ -50,6 +88,15 @@ proptest! {
     ) {
         let bytes = frames.concat();
         prop_assert_eq!(hear(&bytes, &sizes), hear(&bytes, &[bytes.len().max(1)]));
+    }
+
+    #[test]
+    fn the_short_way_of_whole_messages_tells_what_the_long_one_tells(
+        frames in vec(any_frame(), 0..8),
+        sizes in vec(prop_oneof![1usize..20, 1usize..70_000], 1..20),
+    ) {
+        let (bytes, now) = (frames.concat(), Instant::now());
+        prop_assert_eq!(told(now, &bytes, &sizes, true), told(now, &bytes, &sizes, false));
     }
 
     #[test]
@@ -123,7 +170,7 @@ fn any_step() -> impl Strategy<Value = Step> {
     ]
 }
 
-fn act(end: &mut End, now: &mut std::time::Instant, step: Step) {
+fn act(end: &mut End, now: &mut Instant, step: Step) {
     let connection = &mut end.connection;
     match step {
         Step::Input(bytes) => end.input(*now, &bytes),
