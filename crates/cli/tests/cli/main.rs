@@ -3,6 +3,7 @@
 mod attacks;
 mod command_line;
 mod data_dir;
+mod guarantees;
 mod kill_loop;
 mod post;
 mod publish_and_listen;
