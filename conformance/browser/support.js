@@ -9,10 +9,10 @@ import { createInterface } from "node:readline";
 import { chromium } from "playwright-core";
 
 /** Starts `openline demo` on a free port. `url` ends with a slash. */
-export async function startDemo(speed) {
+export async function startDemo(speed, ...more) {
   const binary = process.env.OPENLINE_BIN;
   if (!binary) throw new Error("OPENLINE_BIN is not set: give the path of the built `openline`");
-  const child = spawn(binary, ["demo", "--listen", "127.0.0.1:0", "--speed", String(speed)], {
+  const child = spawn(binary, ["demo", "--listen", "127.0.0.1:0", "--speed", String(speed), ...more], {
     stdio: ["ignore", "pipe", "inherit"],
   });
   const exited = once(child, "exit");

@@ -177,3 +177,29 @@ def test_the_own_origin_and_an_allowed_one_are_let_in(server, name, connect):
         with connect(open_server.websocket(name), origin="https://app.example") as ws:
             assert ws.ping().wait(HANGS)
         assert refused(connect, open_server.websocket(name), origin="https://app.example:444").status_code == 403
+
+
+def test_publications_are_compressed_where_the_server_is_told_to():
+    sizes = []
+    with Server("--compression", "true") as server:
+        with websockets_connect(server.websocket("a"), proxy=None, open_timeout=HANGS) as ws:
+            agreed, = ws.protocol.extensions
+            assert agreed.remote_no_context_takeover and agreed.local_no_context_takeover
+            assert agreed.remote_max_window_bits == 12
+            decode = agreed.decode
+
+            def measure(frame, **options):
+                sizes.append((frame.rsv1, len(frame.data)))
+                return decode(frame, **options)
+
+            agreed.decode = measure
+            text = json.dumps([{"flight": f"UA{n}", "gate": "C71"} for n in range(100)])
+            for body in [text, "short", text]:
+                publish(server.channel("a"), body)
+                assert receive(ws) == body
+            # Each stands alone, so the same text is as long again.
+            assert [compressed for compressed, _ in sizes] == [True, False, True]
+            assert sizes[0] == sizes[2] and sizes[0][1] < len(text) / 4
+        with websockets_connect(server.websocket("a"), compression=None, proxy=None, open_timeout=HANGS) as ws:
+            assert ws.protocol.extensions == []
+            assert receive(ws) == text

@@ -25,6 +25,12 @@ use crate::args::{Cli, Command};
 use crate::error::Error;
 use crate::output::talk;
 
+/// glibc keeps most of what was let go of in a flood, and a server at `limits.memory` would stay there for good; this one
+/// gives it back to the system.
+#[cfg(target_os = "linux")]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 const NOT_UTF_8: &str = "\nhint: arguments are UTF-8 text; publish other bytes by standard input: \
      openline publish pictures/gate - < gate.png";
 

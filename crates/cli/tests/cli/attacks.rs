@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-fn root() -> PathBuf {
+pub(crate) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
@@ -13,7 +13,7 @@ fn doc() -> String {
 }
 
 /// All Rust sources below a directory, by their paths from the root.
-fn sources(directory: &Path, found: &mut BTreeMap<String, String>) {
+pub(crate) fn sources(directory: &Path, found: &mut BTreeMap<String, String>) {
     for entry in std::fs::read_dir(root().join(directory)).unwrap() {
         let entry = entry.unwrap();
         let path = directory.join(entry.file_name());

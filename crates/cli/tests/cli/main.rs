@@ -3,7 +3,10 @@
 mod attacks;
 mod command_line;
 mod data_dir;
+mod guarantees;
 mod kill_loop;
+#[cfg(target_os = "linux")]
+mod memory;
 mod post;
 mod publish_and_listen;
 mod scripted;

@@ -256,8 +256,7 @@ settings! {
         age = Time, live => age: Duration = Duration::from_secs(24 * 60 * 60);
 
         /// Bytes kept in all channels together. Where it is not set, 64 MiB in memory and 1 GiB on the
-        /// disk, of which about a tenth, and 16 MiB, are in memory too; `docs/storage.md` says what a
-        /// start takes.
+        /// disk; `docs/storage.md` says what that takes in memory, and how long a start with it takes.
         total_bytes = MaybeSize, live => total_bytes: Option<usize> = None;
 
         /// Channels known at once, those included of which only a floor is left. Past it the emptied

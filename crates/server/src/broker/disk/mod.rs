@@ -46,7 +46,7 @@ const TOTAL_BYTES: usize = 1 << 30;
 /// once it is synced to the disk; all that wait for that at the same time share one sync. Cursors,
 /// floors and idempotency keys outlive the process.
 ///
-/// In memory it keeps about 100 bytes for each publication and 200 for each channel, and the
+/// In memory it keeps about 140 bytes for each publication and 300 for each channel, and the
 /// newest 16 MiB of publications. It needs a tokio runtime to be asked.
 #[derive(Debug)]
 pub struct DiskBroker {

@@ -389,7 +389,6 @@ mod tests {
             total_bytes: Some(12 * Publication::OVERHEAD),
             channels: 5,
             age: Duration::from_millis(40),
-            ..HistoryLimits::default()
         };
         let epoch = Epoch::random();
         let mut log = Log::new(limits.clone().into(), 0, epoch, 0);

@@ -1,0 +1,194 @@
+//! What is kept: bounds of namespaces, and bounds that change.
+
+use super::*;
+use crate::config::{Config, History};
+
+type Change<'a> = &'a dyn Fn(&mut History);
+
+/// A history for each of the namespaces that are named, and three publications elsewhere.
+fn namespaces(own: &[(&str, Change<'_>)]) -> Retention {
+    let mut config = Config {
+        history: small(),
+        ..Config::default()
+    };
+    for (name, change) in own {
+        let namespace = config.namespaces.entry((*name).to_owned()).or_default();
+        change(&mut namespace.history);
+    }
+    Retention::of(&config)
+}
+
+pub(crate) async fn a_namespace_has_bounds_of_its_own(make: Make) {
+    let one = Publication::OVERHEAD + "heavy/x".len() + "text/plain".len() + 100;
+    let retention = namespaces(&[
+        ("long", &|history| history.count = Some(5)),
+        ("long/short", &|history| history.count = Some(2)),
+        ("heavy", &|history| history.bytes = Some(2 * one)),
+    ]);
+    let bench = make(retention, 10);
+    let start = bench.subscribe("**", Since::Start).await.cursor;
+    let mut cursors = Vec::new();
+    for number in 0..8 {
+        for name in ["long/x", "long/short/x", "heavy/x", "else"] {
+            let body = format!("{number}{}", "x".repeat(99));
+            cursors.push((name, bench.publish(name, &body).await));
+        }
+    }
+    for (name, kept) in [
+        ("long/x", 5),
+        ("long/short/x", 2),
+        ("heavy/x", 2),
+        ("else", 3),
+    ] {
+        assert!(!bench.resume(name, start).await.1, "{name}");
+        let own: Vec<_> = cursors.iter().filter(|(of, _)| *of == name).collect();
+        let (missed, recovered) = bench.resume(name, own[7 - kept].1).await;
+        assert_eq!((missed.len(), recovered), (kept, true), "{name}");
+        let (_, recovered) = bench.resume(name, own[6 - kept].1).await;
+        assert!(!recovered, "{name}");
+    }
+}
+
+pub(crate) async fn a_namespace_may_keep_the_latest_alone(make: Make) {
+    let bench = make(
+        namespaces(&[("state", &|history| history.count = Some(1))]),
+        10,
+    );
+    let first = bench.publish("state/x", "1").await;
+    let second = bench.publish("state/x", "2").await;
+    assert_eq!(bench.latest("state/x").await, Some("2".into()));
+    assert_eq!(
+        bench.resume("state/x", first).await,
+        (vec!["2".into()], true),
+        "it has what was dropped"
+    );
+    bench.publish("state/x", "3").await;
+    assert_eq!(
+        bench.resume("state/x", first).await,
+        (vec!["3".into()], false)
+    );
+    assert_eq!(
+        bench.resume("state/x", second).await,
+        (vec!["3".into()], true)
+    );
+}
+
+pub(crate) async fn a_namespace_may_keep_nothing_and_says_so(make: Make) {
+    let bench = make(
+        namespaces(&[("now", &|history| history.count = Some(0))]),
+        10,
+    );
+    let mut here = bench.subscribe("now/x", Since::Start).await;
+    let elsewhere = bench.publish("else", "e").await;
+    let first = bench.publish("now/x", "1").await;
+    let retry = bench.publish_keyed("now/x", "2", "k").await.unwrap();
+    assert_eq!(bench.publish_keyed("now/x", "2", "k").await, Ok(retry));
+    assert_eq!(next_body(&mut here.live).await, "1");
+    assert_eq!(next_body(&mut here.live).await, "2");
+    assert!(here.live.try_next().unwrap().is_none(), "each once");
+
+    assert_eq!(bench.latest("now/x").await, None);
+    let mut fresh = bench.subscribe("now/x", Since::Start).await;
+    assert!(fresh.recovered && missed(&mut fresh).await.is_empty());
+    for before in [here.cursor, elsewhere, first] {
+        assert_eq!(bench.resume("now/x", before).await, (vec![], false));
+        assert_eq!(bench.resume("now/*", before).await, (vec![], false));
+    }
+    assert_eq!(bench.resume("now/x", retry.cursor).await, (vec![], true));
+    assert_eq!(bench.resume("else", elsewhere).await, (vec![], true));
+    assert!(!bench.resume("**", elsewhere).await.1);
+    assert_eq!(
+        bench.resume("**", retry.cursor).await,
+        (vec![], true),
+        "nothing came after it"
+    );
+    assert_eq!(bench.broker.stats().publications, 1);
+}
+
+pub(crate) async fn each_namespace_has_an_age_of_its_own(make: Make) {
+    let minute = Duration::from_secs(60);
+    let retention = namespaces(&[
+        ("brief", &|history| history.age = Some(minute)),
+        ("long", &|history| {
+            history.age = Some(2 * HistoryLimits::default().age);
+        }),
+    ]);
+    let bench = make(retention, 10);
+    let start = bench.subscribe("**", Since::Start).await.cursor;
+    for name in ["long/x", "brief/x", "else"] {
+        bench.publish(name, "1").await;
+    }
+    (bench.advance)(minute / 2);
+    let brief = bench.publish("brief/x", "2").await;
+    (bench.advance)(minute / 2);
+    // What is older and lasts longer does not keep it.
+    assert_eq!(
+        bench.resume("brief/x", start).await,
+        (vec!["2".into()], false)
+    );
+    (bench.advance)(minute / 2);
+    assert_eq!(bench.latest("brief/x").await, None);
+    assert_eq!(bench.resume("brief/x", brief).await, (vec![], true));
+    let one: (Vec<String>, _) = (vec!["1".into()], true);
+    assert_eq!(bench.resume("long/x", start).await, one);
+    assert_eq!(bench.resume("else", start).await, one);
+    (bench.advance)(HistoryLimits::default().age);
+    assert_eq!(bench.resume("else", start).await, (vec![], false));
+    assert_eq!(bench.resume("long/x", start).await, one);
+    (bench.advance)(HistoryLimits::default().age);
+    assert_eq!(bench.resume("long/x", start).await, (vec![], false));
+    assert_eq!(bench.broker.stats().publications, 0);
+}
+
+pub(crate) async fn a_bound_made_smaller_is_in_force_with_the_next_question(make: Make) {
+    let bench = make(namespaces(&[("a", &|history| history.count = Some(9))]), 10);
+    let minute = Duration::from_secs(60);
+    let mut cursors = Vec::new();
+    for number in 0..6 {
+        cursors.push(bench.publish("a/x", &number.to_string()).await);
+        (bench.advance)(minute);
+    }
+    bench.publish("b", "old").await;
+    assert!(bench.resume("a/x", cursors[0]).await.1);
+
+    bench.broker.retain(namespaces(&[("a", &|history| {
+        history.count = Some(4);
+    })]));
+    assert!(!bench.resume("a/x", cursors[0]).await.1);
+    assert_eq!(bench.resume("a/x", cursors[1]).await.0.len(), 4);
+
+    // 2 is four minutes old.
+    bench.broker.retain(namespaces(&[("a", &|history| {
+        history.age = Some(4 * minute);
+    })]));
+    assert!(!bench.resume("a/x", cursors[1]).await.1);
+    assert_eq!(bench.resume("a/x", cursors[2]).await.0, ["3", "4", "5"]);
+    assert_eq!(bench.latest("b").await, Some("old".into()));
+
+    let none = HistoryLimits {
+        total_bytes: Some(1),
+        ..small()
+    };
+    bench.broker.retain(none.into());
+    assert_eq!(bench.latest("a/x").await, None);
+    assert_eq!(bench.latest("b").await, None);
+    assert!(!bench.resume("a/x", cursors[4]).await.1);
+    assert!(bench.resume("a/x", cursors[5]).await.1);
+}
+
+pub(crate) async fn a_bound_made_larger_brings_nothing_back(make: Make) {
+    let bench = make(namespaces(&[("a", &|history| history.count = Some(1))]), 10);
+    let first = bench.publish("a/x", "1").await;
+    bench.publish("a/x", "2").await;
+    let third = bench.publish("a/x", "3").await;
+    bench.broker.retain(namespaces(&[("a", &|history| {
+        history.count = Some(9);
+        history.age = Some(2 * HistoryLimits::default().age);
+    })]));
+    assert_eq!(bench.resume("a/x", first).await, (vec!["3".into()], false));
+    bench.publish("a/x", "4").await;
+    bench.publish("a/x", "5").await;
+    (bench.advance)(HistoryLimits::default().age);
+    let rest: Vec<String> = vec!["4".into(), "5".into()];
+    assert_eq!(bench.resume("a/x", third).await, (rest, true));
+}
