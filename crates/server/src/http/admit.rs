@@ -2,9 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Request, State};
-use axum::middleware::Next;
-use axum::response::{IntoResponse as _, Response};
+use axum::extract::Request;
 
 use super::problem::{Kind, Problem};
 use super::{App, Current};
@@ -12,18 +10,11 @@ use crate::limits::{self, Client, Refusal};
 use crate::line::Line;
 
 /// Counts the request to its client, and refuses it past the client's bounds.
-pub(crate) async fn admit(
-    State(app): State<Arc<App>>,
-    mut request: Request,
-    next: Next,
-) -> Response {
-    match judge(&app, &app.now(), &request) {
-        Ok(client) => {
-            request.extensions_mut().extend(client);
-            next.run(request).await
-        }
-        Err(problem) => problem.into_response(),
-    }
+/// The request, with who sends it, if it may be looked at.
+pub(crate) fn admit(app: &App, mut request: Request) -> Result<Request, Problem> {
+    let client = judge(app, &app.now(), &request)?;
+    request.extensions_mut().extend(client);
+    Ok(request)
 }
 
 fn judge(app: &App, now: &Current, request: &Request) -> Result<http::Extensions, Problem> {

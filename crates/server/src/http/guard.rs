@@ -220,7 +220,7 @@ impl Guard {
 }
 
 /// The check before everything: on every URL the host, on all that pages could misuse the origin.
-pub(crate) async fn check(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+pub(crate) async fn check(app: &App, request: Request, next: Next) -> Response {
     let now = app.now();
     let guard = &now.guard;
     let host = match guard.host(&request) {

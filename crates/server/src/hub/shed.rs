@@ -48,8 +48,8 @@ mod tests {
     use crate::hub::{Lagged, Live};
 
     fn is_gone(live: &Live) -> bool {
-        let mut noop = Context::from_waker(Waker::noop());
-        live.queue.poll_lagged(&mut noop).is_ready()
+        let noop = Context::from_waker(Waker::noop());
+        live.queue.poll_lagged(&noop).is_ready()
     }
 
     #[test]
