@@ -24,7 +24,6 @@ use crate::http::{App, router};
 use crate::limits::{self, Origin, Place};
 use crate::line::{Answering, Line};
 use crate::wire::{Io, Wire};
-use crate::work::Working;
 
 /// Longest head of a request in bytes; past it, as past 100 fields, the answer is `431`.
 const MAX_HEAD: usize = 32 * 1024;
@@ -65,8 +64,8 @@ impl Connections {
                 // What it takes to begin is in a box, so that it is gone while the connection lives.
                 let begun = Box::pin(begin(&app, tcp, origin, &place)).await;
                 if let Some((io, origin)) = begun {
-                    let line = Arc::new(Line::new(origin, place));
-                    http(&app, router, io, line, working).await;
+                    let line = Arc::new(Line::new(origin, place, working));
+                    http(&app, router, io, line).await;
                 }
             });
             cut.run_until_cancelled(served).await;
@@ -118,7 +117,7 @@ async fn begin(
 }
 
 /// HTTP until the connection ends, or becomes a WebSocket.
-async fn http(app: &App, router: Router, io: Io, line: Arc<Line>, working: Option<Working>) {
+async fn http(app: &App, router: Router, io: Io, line: Arc<Line>) {
     let service = {
         let line = Arc::clone(&line);
         service_fn(move |mut request: Request<Incoming>| {
@@ -153,7 +152,7 @@ async fn http(app: &App, router: Router, io: Io, line: Arc<Line>, working: Optio
         let mut connection = pin!(connection);
         ended(tokio::select! {
             ended = &mut connection => ended,
-            () = last_call(app, &line, working) => {
+            () = last_call(app, &line) => {
                 connection.as_mut().graceful_shutdown();
                 connection.await
             }
@@ -171,7 +170,7 @@ async fn http(app: &App, router: Router, io: Io, line: Arc<Line>, working: Optio
         let mut connection = pin!(connection);
         ended(tokio::select! {
             ended = &mut connection => ended,
-            () = last_call(app, &line, working) => {
+            () = last_call(app, &line) => {
                 // It ends after the request that is being answered.
                 connection.as_mut().graceful_shutdown();
                 connection.await
@@ -192,7 +191,7 @@ async fn no_later(app: &App) {
 /// Waits until the connection is to take no more requests: when the server is to end, but not before the
 /// first one, for who has just connected has been let in. One that is idle is given a moment: its client may be
 /// about to ask, and would not know whether it was heard; the answer says that it is the last.
-async fn last_call(app: &App, line: &Line, working: Option<Working>) {
+async fn last_call(app: &App, line: &Line) {
     /// How often it is looked whether the first request has come.
     const LOOK: Duration = Duration::from_millis(20);
     /// How long that moment is.
@@ -204,7 +203,7 @@ async fn last_call(app: &App, line: &Line, working: Option<Working>) {
         }
     };
     let _ = timeout(PATIENCE, asked).await;
-    drop(working);
+    line.needs_no_log();
     if !line.is_answering() {
         sleep(MOMENT).await;
     }

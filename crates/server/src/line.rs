@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::limits::{Origin, Place};
 use crate::meter::Meter;
+use crate::work::Working;
 
 /// One client's connection, from its first byte to its last, HTTP and WebSocket.
 #[derive(Debug)]
@@ -12,6 +13,8 @@ pub(crate) struct Line {
     /// Requests whose answer is not sent whole: 0 or 1, but for pipelining.
     requests: AtomicUsize,
     tally: Mutex<Tally>,
+    /// Until it is known what it asks, it may be something of the log.
+    working: Mutex<Option<Working>>,
     /// Where it comes from.
     pub(crate) origin: Origin,
     /// The connection's place among all, given back when nobody knows the connection any more.
@@ -29,10 +32,11 @@ struct Tally {
 }
 
 impl Line {
-    pub(crate) fn new(origin: Origin, place: Place) -> Self {
+    pub(crate) fn new(origin: Origin, place: Place, working: Option<Working>) -> Self {
         Self {
             requests: AtomicUsize::new(0),
             tally: Mutex::default(),
+            working: Mutex::new(working),
             origin,
             place,
         }
@@ -54,6 +58,12 @@ impl Line {
     /// Whether a request is being answered.
     pub(crate) fn is_answering(&self) -> bool {
         self.requests.load(Ordering::Relaxed) > 0
+    }
+
+    /// Only its requests hold the log from now on.
+    pub(crate) fn needs_no_log(&self) {
+        let mut working = self.working.lock().unwrap_or_else(PoisonError::into_inner);
+        *working = None;
     }
 
     /// Counts the request that is being answered, and all its bytes, to `meter`.

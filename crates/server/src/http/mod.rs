@@ -197,6 +197,9 @@ async fn channel(State(app): State<Arc<App>>, request: Request) -> Response {
 async fn dispatch(app: Arc<App>, request: Request) -> Result<Response, Problem> {
     let closed = || BrokerError::from(Outage::Closed);
     let working = app.work.begin().ok_or_else(closed)?;
+    if let Some(line) = request.extensions().get::<Arc<Line>>() {
+        line.needs_no_log();
+    }
     let now = app.now();
     let path = request.uri().path();
     let filter = url::filter(path.strip_prefix("/channels/").unwrap_or(path))?;
