@@ -26,7 +26,6 @@ use crate::http1;
 use crate::limits::{self, Late, Origin, Place};
 use crate::line::{Answering, Line};
 use crate::wire::{Io, Wire};
-use crate::work::Working;
 
 /// Longest head of a request in bytes; past it, as past 100 fields, the answer is `431`.
 pub(crate) const MAX_HEAD: usize = 32 * 1024;
@@ -67,8 +66,8 @@ impl Connections {
                 // What it takes to begin is in a box, so that it is gone while the connection lives.
                 let begun = Box::pin(begin(&app, tcp, origin, &place)).await;
                 if let Some((io, origin)) = begun {
-                    let line = Arc::new(Line::new(origin, place));
-                    http(&app, router, io, line, working).await;
+                    let line = Arc::new(Line::new(origin, place, working));
+                    http(&app, router, io, line).await;
                 }
             });
             cut.run_until_cancelled(served).await;
@@ -128,22 +127,16 @@ async fn begin(
 }
 
 /// HTTP until the connection ends, or becomes a WebSocket.
-async fn http(app: &Arc<App>, router: Router, io: Io, line: Arc<Line>, working: Option<Working>) {
+async fn http(app: &Arc<App>, router: Router, io: Io, line: Arc<Line>) {
     // Either alone, since a future has room for the larger one.
     if io.is_http2() {
-        Box::pin(http2(app, router, io, line, working)).await;
+        Box::pin(http2(app, router, io, line)).await;
     } else {
-        Box::pin(http1::serve(app, router, io, line, working)).await;
+        Box::pin(http1::serve(app, router, io, line)).await;
     }
 }
 
-async fn http2(
-    app: &Arc<App>,
-    router: Router,
-    io: Io,
-    line: Arc<Line>,
-    mut working: Option<Working>,
-) {
+async fn http2(app: &Arc<App>, router: Router, io: Io, line: Arc<Line>) {
     let mut connection = {
         let service = {
             let (app, line) = (Arc::clone(app), Arc::clone(&line));
@@ -183,7 +176,7 @@ async fn http2(
     };
     ended(tokio::select! {
         ended = &mut connection => ended,
-        () = last_call(app, &line, &mut working) => {
+        () = last_call(app, &line) => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }
@@ -211,9 +204,9 @@ async fn no_later(app: &App) {
 }
 
 /// Waits until the connection is to take no more requests: when the server is to end, but not before the
-/// first one, for who has just connected has been let in, and is `working` until then. One that is idle is given a moment: its
-/// client may be about to ask, and would not know whether it was heard; the answer says that it is the last.
-pub(crate) async fn last_call(app: &App, line: &Line, working: &mut Option<Working>) {
+/// first one, for who has just connected has been let in. One that is idle is given a moment: its client may be
+/// about to ask, and would not know whether it was heard; the answer says that it is the last.
+pub(crate) async fn last_call(app: &App, line: &Line) {
     /// How often it is looked whether the first request has come.
     const LOOK: Duration = Duration::from_millis(20);
     /// How long that moment is.
@@ -225,7 +218,7 @@ pub(crate) async fn last_call(app: &App, line: &Line, working: &mut Option<Worki
         }
     };
     let _ = Box::pin(timeout(PATIENCE, asked)).await;
-    *working = None;
+    line.needs_no_log();
     if !line.is_answering() {
         sleep(MOMENT).await;
     }

@@ -26,33 +26,24 @@ use crate::takeover::{Taken, lock};
 use crate::transport::chunks;
 use crate::transport::pieces::Pieces;
 use crate::wire::{Deadline, Io, Wire};
-use crate::work::Working;
 
 /// How long a connection that asks nothing keeps hyper, since it may ask again soon.
 const KEPT: Duration = Duration::from_secs(1);
 
 /// Serves a connection until it ends, or becomes a WebSocket.
-pub(crate) async fn serve(
-    app: &Arc<App>,
-    router: Router,
-    io: Io,
-    line: Arc<Line>,
-    mut working: Option<Working>,
-) {
+pub(crate) async fn serve(app: &Arc<App>, router: Router, io: Io, line: Arc<Line>) {
     let now = app.now();
     let (head, write) = (now.config.header_timeout, now.config.write_timeout);
     let idle = now.config.idle_timeout;
     drop(now);
     let mut wire = Wire::new(io, Arc::clone(&line), head, write);
     let mut patience = idle;
-    while is_asked(app, &mut wire, &line, &mut working, patience).await {
-        let spoken = Box::pin(speak(app, &router, wire, &line, &mut working, idle)).await;
+    while is_asked(app, &mut wire, &line, patience).await {
+        let spoken = Box::pin(speak(app, &router, wire, &line, idle)).await;
         let Some((rest, taken)) = spoken else {
             return;
         };
         wire = rest;
-        // It has asked; each request sees to itself.
-        working = None;
         patience = idle;
         let _answering = line.hold();
         match taken {
@@ -83,17 +74,11 @@ pub(crate) async fn serve(
 }
 
 /// Waits for a request's first bytes. No if none is to be waited for any more.
-async fn is_asked(
-    app: &App,
-    wire: &mut Wire,
-    line: &Line,
-    working: &mut Option<Working>,
-    patience: Duration,
-) -> bool {
+async fn is_asked(app: &App, wire: &mut Wire, line: &Line, patience: Duration) -> bool {
     tokio::select! {
         biased;
         received = poll_fn(|cx| wire.poll_received(cx)) => received.unwrap_or(false),
-        () = last_call(app, line, working) => false,
+        () = last_call(app, line) => false,
         () = sleep(patience) => false,
     }
 }
@@ -104,7 +89,6 @@ async fn speak(
     router: &Router,
     wire: Wire,
     line: &Arc<Line>,
-    working: &mut Option<Working>,
     idle: Duration,
 ) -> Option<(Wire, Taken)> {
     let mut connection = http1::Builder::new()
@@ -113,7 +97,7 @@ async fn speak(
         .max_header_size(MAX_HEAD)
         .max_buf_size(MAX_BUFFER)
         .serve_connection(TokioIo::new(wire), service_fn(answers(app, router, line)));
-    let mut last_call = pin!(last_call(app, line, working));
+    let mut last_call = pin!(last_call(app, line));
     let mut is_last = false;
     let mut kept = Deadline::default();
     let came = poll_fn(|cx| {

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::limits::{Origin, Place};
 use crate::meter::Meter;
 use crate::takeover::Takeover;
+use crate::work::Working;
 
 /// One client's connection, from its first byte to its last, HTTP and WebSocket.
 #[derive(Debug)]
@@ -17,6 +18,8 @@ pub(crate) struct Line {
     flushed: AtomicBool,
     /// What may go on without hyper.
     pub(crate) takeover: Takeover,
+    /// Until it is known what it asks, it may be something of the log.
+    working: Mutex<Option<Working>>,
     /// Where it comes from.
     pub(crate) origin: Origin,
     /// The connection's place among all, given back when nobody knows the connection any more.
@@ -34,12 +37,13 @@ struct Tally {
 }
 
 impl Line {
-    pub(crate) fn new(origin: Origin, place: Place) -> Self {
+    pub(crate) fn new(origin: Origin, place: Place, working: Option<Working>) -> Self {
         Self {
             requests: AtomicUsize::new(0),
             tally: Mutex::default(),
             flushed: AtomicBool::new(true),
             takeover: Takeover::default(),
+            working: Mutex::new(working),
             origin,
             place: Arc::new(place),
         }
@@ -61,6 +65,12 @@ impl Line {
     /// Whether a request is being answered.
     pub(crate) fn is_answering(&self) -> bool {
         self.requests.load(Ordering::Relaxed) > 0
+    }
+
+    /// Only its requests hold the log from now on.
+    pub(crate) fn needs_no_log(&self) {
+        let mut working = self.working.lock().unwrap_or_else(PoisonError::into_inner);
+        *working = None;
     }
 
     /// Counts the request that is being answered, and all its bytes, to `meter`.

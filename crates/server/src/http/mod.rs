@@ -216,6 +216,9 @@ async fn channel(State(app): State<Arc<App>>, request: Request) -> Response {
 async fn dispatch(app: Arc<App>, request: Request) -> Result<Response, Problem> {
     let closed = || BrokerError::from(Outage::Closed);
     let _working = app.work.begin().ok_or_else(closed)?;
+    if let Some(line) = request.extensions().get::<Arc<Line>>() {
+        line.needs_no_log();
+    }
     let now = app.now();
     let path = request.uri().path();
     let filter = url::filter(path.strip_prefix(CHANNELS).unwrap_or(path))?;
