@@ -95,7 +95,7 @@ proptest! {
         frames in vec(any_frame(), 0..8),
         sizes in vec(prop_oneof![1usize..20, 1usize..70_000], 1..20),
     ) {
-        let (bytes, now) = (frames.concat(), Instant::now());
+        let (bytes, now) = (frames.concat(), Pair::default().now);
         prop_assert_eq!(told(now, &bytes, &sizes, true), told(now, &bytes, &sizes, false));
     }
 
