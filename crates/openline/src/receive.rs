@@ -341,9 +341,8 @@ impl Receive {
     fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let deadline = self.deadline();
         // Asked of the clock too: a task that has used up its share finds every timer pending.
-        let now = now();
-        if deadline.is_none_or(|at| at > now) {
-            ready!(self.timer.poll(deadline, now, &self.shared, cx));
+        if deadline.is_none_or(|at| at > now()) {
+            ready!(self.timer.poll(deadline, &self.shared, cx));
         }
         self.check_deadlines();
         Poll::Ready(())

@@ -57,17 +57,25 @@ impl Alarm {
     pub(crate) fn poll(
         &mut self,
         deadline: Option<Instant>,
-        now: Instant,
         shared: &Arc<Shared>,
         cx: &mut Context<'_>,
     ) -> Poll<()> {
         /// What is nearer has a timer of its own, which is exact.
         const NEAR: Duration = Duration::from_secs(2);
-        let far = deadline.filter(|at| at.saturating_duration_since(now) > NEAR);
-        match (&mut *self, deadline) {
-            (Self::Far(place), Some(at)) if place.holds(at, now) => return Poll::Pending,
-            (Self::Near(timer), deadline) if far.is_none() => return timer.poll(deadline, cx),
-            _ => {}
+        if let (Self::Far(place), Some(at)) = (&*self, deadline)
+            && place.holds(at)
+        {
+            return Poll::Pending;
+        }
+        let left = deadline.map(|at| at.saturating_duration_since(now()));
+        if left.is_some_and(|left| left.is_zero()) {
+            return Poll::Ready(());
+        }
+        let far = deadline.filter(|_| left > Some(NEAR));
+        if let Self::Near(timer) = self
+            && far.is_none()
+        {
+            return timer.poll(deadline, cx);
         }
         if let Some(place) = far.and_then(|at| Place::new(shared, at)) {
             *self = Self::Far(place);

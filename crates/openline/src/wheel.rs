@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
@@ -20,6 +20,8 @@ const STEP: u64 = 100;
 struct Wheel {
     start: Instant,
     places: Mutex<Places>,
+    /// Who was due by this step has been woken.
+    passed: AtomicU32,
     /// The runtime has ended, and nobody is woken any more.
     over: AtomicBool,
 }
@@ -67,10 +69,10 @@ impl Place {
         })
     }
 
-    /// Whether the receiver will yet be woken, and no later than at the deadline.
-    pub(crate) fn holds(&self, deadline: Instant, now: Instant) -> bool {
+    /// Whether the receiver will yet be woken, and no later than at the deadline. It asks no clock.
+    pub(crate) fn holds(&self, deadline: Instant) -> bool {
         let wheel = &self.wheel;
-        self.step > wheel.step_at(now)
+        self.step > wheel.passed.load(Ordering::Acquire)
             && self.step <= wheel.step_at(deadline).saturating_add(1)
             && !wheel.over.load(Ordering::Acquire)
     }
@@ -87,6 +89,7 @@ impl Wheel {
         Self {
             start: now(),
             places: Mutex::default(),
+            passed: AtomicU32::new(0),
             over: AtomicBool::new(false),
         }
     }
@@ -194,6 +197,8 @@ impl Future for Turning {
             drop(places);
             ready!(this.timer.poll(Some(this.wheel.begin(step)), cx));
             let passed = this.wheel.step_at(now());
+            // Before they are woken, so that they wait anew.
+            this.wheel.passed.store(passed, Ordering::Release);
             let due = this.wheel.lock().take_due(passed);
             wake(&due);
         }
