@@ -36,8 +36,8 @@ enum What {
     Nothing,
     Wait(Weak<Mutex<Wait>>),
     Stream(Weak<Mutex<Pieces>>),
-    /// The answer to what is asked next.
-    Answer(Response<Body>),
+    /// The answer to what is asked next; in a box, since every connection has room for it.
+    Answer(Box<Response<Body>>),
     /// Who gets the connection after the answer.
     Upgrade(oneshot::Sender<(Io, Bytes)>),
 }
@@ -98,7 +98,7 @@ impl Takeover {
         let mut state = self.state();
         state.asked = Asked::of(request);
         match std::mem::take(&mut state.what) {
-            What::Answer(response) => Some(response),
+            What::Answer(response) => Some(*response),
             _ => None,
         }
     }
@@ -115,7 +115,7 @@ impl Takeover {
 
     /// The next request is answered with that.
     pub(crate) fn answer(&self, response: Response<Body>) {
-        self.state().what = What::Answer(response);
+        self.state().what = What::Answer(Box::new(response));
     }
 
     /// Gives the connection once the answer is sent.

@@ -9,8 +9,7 @@ use super::{App, Current};
 use crate::limits::{self, Client, Refusal};
 use crate::line::Line;
 
-/// Counts the request to its client, and refuses it past the client's bounds.
-/// The request, with who sends it, if it may be looked at.
+/// Counts the request to its client, and refuses it past the client's bounds. The request, with who sends it.
 pub(crate) fn admit(app: &App, mut request: Request) -> Result<Request, Problem> {
     let client = judge(app, &app.now(), &request)?;
     request.extensions_mut().extend(client);

@@ -364,6 +364,43 @@ async fn over_tls_http2_is_spoken_on_the_same_port() {
 }
 
 #[tokio::test]
+async fn over_http2_answers_are_held_beside_each_other() {
+    let pair = Pair::write("http2-held");
+    let server = Harness::with(|config| {
+        pair.set(config);
+        with_metrics(config);
+    })
+    .await;
+    let stream = pair.speak(server.address, &["h2"]).await.unwrap();
+    let io = hyper_util::rt::TokioIo::new(stream);
+    let executor = hyper_util::rt::TokioExecutor::new();
+    let (mut client, connection) = hyper::client::conn::http2::handshake(executor, io)
+        .await
+        .unwrap();
+    let _connection = tokio::spawn(connection);
+    let held = ["GET", "HEAD"].map(|method| {
+        let request = http::Request::builder()
+            .method(method)
+            .uri("https://localhost/channels/a")
+            .header("prefer", "wait=60")
+            .body(Full::<Bytes>::default())
+            .unwrap();
+        tokio::spawn(client.send_request(request))
+    });
+    let gauge = "openline_listeners{transport=\"poll\"}";
+    soon(async { while metric(&server, gauge).await < 2.0 {} }).await;
+    server.publish("a", "news").await;
+    for (held, body) in held.into_iter().zip(["news", ""]) {
+        let got = soon(held).await.unwrap().unwrap();
+        assert_eq!(got.status(), 200);
+        assert_eq!(got.headers()["preference-applied"], "wait=60");
+        assert_eq!(got.headers()["content-length"], "4");
+        let got = got.into_body().collect().await.unwrap().to_bytes();
+        assert_eq!(got, body);
+    }
+}
+
+#[tokio::test]
 async fn many_websockets_share_a_connection_of_http2() {
     let pair = Pair::write("http2-websocket");
     let mut server = Harness::with(|config| {
