@@ -2,7 +2,7 @@
 # Does to a server what goes wrong in production (full, slow and failing disks, storms, floods, stalled and hostile clients,
 # clocks that jump, kill -9) while a healthy pair of clients goes on, and prints what was seen of each fault.
 #
-#   ci/faults.sh [--long] [FAULT...]     a minute or two; with --long about ten. FAULT: some of them, see --help
+#   ci/faults.sh [--long] [FAULT...]     a minute or two; with --long about five. FAULT: some of them, see --help
 #
 # OPENLINE_BIN names the command to try; without it the debug build is made and taken. Some faults need root, strace or faketime.
 set -euo pipefail

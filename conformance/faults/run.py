@@ -168,7 +168,7 @@ def wanted(name):
 def main():
     known = [*IN_MEMORY, *ON_DISK]
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("--long", action="store_true", help="more of each: about ten minutes")
+    parser.add_argument("--long", action="store_true", help="more of each: about five minutes")
     parser.add_argument("faults", nargs="*", metavar="FAULT", help=f"some of them: {', '.join(known)}")
     arguments = parser.parse_args()
     if unknown := set(arguments.faults) - set(known):
