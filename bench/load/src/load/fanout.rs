@@ -4,7 +4,7 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
 use std::time::{Duration, Instant};
 
-use super::{Cost, Meter, STALLED, quantile, stalled, until_quiet};
+use super::{Cost, Meter, STALLED, Watch, quantile, stalled, until_quiet};
 use crate::kernel::{Poll, resident};
 use crate::link::{Link, Target};
 use crate::wire::Frames;
@@ -55,6 +55,17 @@ pub fn fanout(
     pid: u32,
     plan: &Fanout,
 ) -> io::Result<Delivered> {
+    fanout_watched(target, publisher, pid, plan, &mut ())
+}
+
+/// The same, while somebody looks at the server.
+pub fn fanout_watched(
+    target: &Target,
+    publisher: &Publisher,
+    pid: u32,
+    plan: &Fanout,
+    watch: &mut dyn Watch,
+) -> io::Result<Delivered> {
     let slow = Target {
         receive_buffer: Some(4096),
         ..target.clone()
@@ -62,15 +73,17 @@ pub fn fanout(
     let stuck = slow.open(plan.stalled)?;
     let links = target.open(plan.subscribers)?;
     until_quiet(pid)?;
-    let mut load = Load::new(links, publisher, plan)?;
+    let mut load = Load::new(links, target.least, publisher, plan)?;
     load.run(plan.publications / 10 + 1)?;
     until_quiet(pid)?;
     load.begin();
+    watch.begin()?;
     let before = resident(pid)?;
     let meter = Meter::begin(pid)?;
     load.watched = (plan.watch_memory).then_some(pid);
     load.run(plan.publications)?;
     let cost = meter.cost(load.deliveries)?;
+    watch.end(load.deliveries)?;
     let mut let_go = 0;
     for link in stuck {
         let_go += usize::from(was_let_go(link)?);
@@ -133,7 +146,8 @@ enum TcpOrLink {
 }
 
 impl Load {
-    fn new(links: Vec<Link>, publisher: &Publisher, plan: &Fanout) -> io::Result<Self> {
+    /// Frames of fewer than `least` bytes are no deliveries.
+    fn new(links: Vec<Link>, least: u64, publisher: &Publisher, plan: &Fanout) -> io::Result<Self> {
         let poll = Poll::new()?;
         for (number, link) in links.iter().enumerate() {
             poll.add(link.socket(), number)?;
@@ -141,7 +155,7 @@ impl Load {
         let (publisher, publication) = match publisher {
             Publisher::Frame(target, frame) => {
                 let mut link = target.begin(0)?;
-                link.finish(target.expect)?;
+                link.finish(target)?;
                 poll.add(link.socket(), PUBLISHER)?;
                 (TcpOrLink::Link(link), frame.clone())
             }
@@ -157,7 +171,7 @@ impl Load {
             poll,
             subscribers: links
                 .into_iter()
-                .map(|link| (link, Frames::default()))
+                .map(|link| (link, Frames::at_least(least)))
                 .collect(),
             publisher,
             publication,
