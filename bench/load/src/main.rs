@@ -127,6 +127,7 @@ fn run() -> io::Result<()> {
         };
         if let Some(rounds) = arguments.rounds {
             plan.rounds = rounds;
+            plan.long_rounds = rounds;
             plan.memory_rounds = rounds;
         }
         let machine = machine::facts()?;
@@ -199,7 +200,7 @@ fn place(arguments: &Arguments) -> io::Result<Place> {
     Ok(Place {
         bench: bench.parent().map(PathBuf::from).unwrap_or_default(),
         product: arguments.product.clone(),
-        tools: arguments.tools.clone(),
+        tools: std::path::absolute(&arguments.tools)?,
         server_cpu,
         load_cpu,
     })

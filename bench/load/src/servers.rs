@@ -201,8 +201,11 @@ impl Program {
         pin(place.server_cpu)?;
         let child = command.spawn();
         pin(place.load_cpu)?;
-        let child =
-            child.map_err(|error| io::Error::other(format!("can't start {command:?}: {error}")))?;
+        let program = Path::new(command.get_program()).display();
+        let child = child.map_err(|error| {
+            let _ = fs::remove_dir_all(&folder);
+            io::Error::other(format!("can't start {program}: {error}"))
+        })?;
         let mut running = Running {
             child,
             port,
@@ -213,11 +216,11 @@ impl Program {
             if let Some(status) = running.child.try_wait()? {
                 let said = fs::read_to_string(said).unwrap_or_default();
                 return Err(io::Error::other(format!(
-                    "{command:?} ended: {status}\n{said}"
+                    "{program} ended: {status}\n{said}"
                 )));
             }
             if Instant::now() > deadline {
-                return Err(io::Error::other(format!("{command:?} does not listen")));
+                return Err(io::Error::other(format!("{program} does not listen")));
             }
             std::thread::sleep(Duration::from_millis(5));
         }

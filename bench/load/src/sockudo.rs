@@ -10,9 +10,9 @@ use ring::hmac;
 /// One app; no limit that the bench would meet, and no metrics, whose port might be taken.
 pub const SETTINGS: [(&str, &str); 9] = [
     ("HOST", "127.0.0.1"),
-    ("LOG_LEVEL", "error"),
     ("METRICS_ENABLED", "false"),
     ("RATE_LIMITER_ENABLED", "false"),
+    ("RUST_LOG", "error"),
     ("SOCKUDO_DEFAULT_APP_ID", "bench"),
     ("SOCKUDO_DEFAULT_APP_KEY", "bench"),
     ("SOCKUDO_DEFAULT_APP_SECRET", "bench"),

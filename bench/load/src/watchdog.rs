@@ -77,3 +77,30 @@ pub fn run(command: &mut Command, limit: Duration) -> io::Result<Output> {
     }
     Ok(output)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_does_not_end_is_killed_and_told() {
+        let limit = Duration::from_millis(50);
+        let error = run(Command::new("sleep").arg("600"), limit).unwrap_err();
+        assert!(error.to_string().contains("was not done in"), "{error}");
+    }
+
+    #[test]
+    fn what_fails_tells_what_it_said() {
+        let limit = Duration::from_secs(600);
+        let error = run(Command::new("ls").arg("/no/such/file"), limit).unwrap_err();
+        assert!(error.to_string().contains("/no/such/file"), "{error}");
+    }
+
+    #[test]
+    fn what_ends_in_time_is_left_alone() {
+        let mut child = Command::new("true").spawn().unwrap();
+        let dog = Watchdog::new(child.id(), Duration::from_secs(600));
+        assert!(child.wait().unwrap().success());
+        assert!(!dog.has_bitten());
+    }
+}

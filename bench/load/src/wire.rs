@@ -176,6 +176,32 @@ mod tests {
     }
 
     #[test]
+    fn short_frames_are_not_counted_where_long_ones_are_awaited() {
+        let stream = [
+            frame(TEXT, b"2", None),
+            frame(TEXT, &payload(125), None),
+            frame(TEXT, &payload(200), None),
+        ]
+        .concat();
+        assert_eq!(Frames::at_least(125).count(&stream), 2);
+        let bytes: u64 = stream
+            .chunks(1)
+            .scan(Frames::at_least(126), |frames, byte| {
+                Some(frames.count(byte))
+            })
+            .sum();
+        assert_eq!(bytes, 1);
+    }
+
+    #[test]
+    fn the_first_frame_ends_where_the_next_begins() {
+        let first = frame(TEXT, &payload(200), None);
+        let both = [first.clone(), frame(TEXT, b"more", None)].concat();
+        assert_eq!(first_frame(&both), Some(first.len()));
+        assert_eq!(first_frame(&first[..first.len() - 1]), None);
+    }
+
+    #[test]
     fn an_answer_is_as_long_as_it_says() {
         let answer = b"HTTP/1.1 201 Created\r\nContent-Length: 3\r\n\r\nabcHTTP";
         assert_eq!(answer_length(answer), Some(answer.len() - 4));

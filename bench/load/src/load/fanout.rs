@@ -16,6 +16,8 @@ pub enum Publisher {
     Frame(Target, Vec<u8>),
     /// As an HTTP request on a kept-alive connection.
     Request(u16, Vec<u8>),
+    /// As an HTTP request on a connection for each, to a server that closes it.
+    Requests(u16, Vec<u8>),
 }
 
 #[derive(Clone, Debug)]
@@ -129,7 +131,7 @@ fn was_let_go(mut link: Link) -> io::Result<bool> {
 struct Load {
     poll: Poll,
     subscribers: Vec<(Link, Frames)>,
-    publisher: TcpOrLink,
+    publisher: Way,
     publication: Vec<u8>,
     outstanding: u64,
     deliveries: u64,
@@ -140,9 +142,11 @@ struct Load {
     most: u64,
 }
 
-enum TcpOrLink {
+enum Way {
     Tcp(TcpStream),
     Link(Link),
+    /// A port, and connections whose answers are still to be heard.
+    Each(u16, Vec<TcpStream>),
 }
 
 impl Load {
@@ -157,15 +161,16 @@ impl Load {
                 let mut link = target.begin(0)?;
                 link.finish(target)?;
                 poll.add(link.socket(), PUBLISHER)?;
-                (TcpOrLink::Link(link), frame.clone())
+                (Way::Link(link), frame.clone())
             }
             Publisher::Request(port, request) => {
                 let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, *port))?;
                 stream.set_nodelay(true)?;
                 stream.set_nonblocking(true)?;
                 poll.add(&stream, PUBLISHER)?;
-                (TcpOrLink::Tcp(stream), request.clone())
+                (Way::Tcp(stream), request.clone())
             }
+            Publisher::Requests(port, request) => (Way::Each(*port, Vec::new()), request.clone()),
         };
         Ok(Self {
             poll,
@@ -227,27 +232,47 @@ impl Load {
                 }
             }
             if progress.elapsed() > STALLED {
+                self.hear_all()?;
                 return Err(stalled("deliveries", self.deliveries, goal));
             }
         }
-        Ok(())
+        self.hear_all()
     }
 
     fn publish(&mut self) -> io::Result<()> {
         match &mut self.publisher {
-            TcpOrLink::Tcp(stream) => stream.write_all(&self.publication),
-            TcpOrLink::Link(link) => {
+            Way::Tcp(stream) => stream.write_all(&self.publication),
+            Way::Link(link) => {
                 link.send(&self.publication)?;
+                Ok(())
+            }
+            Way::Each(port, asked) => {
+                let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, *port))?;
+                stream.set_nodelay(true)?;
+                stream.set_read_timeout(Some(STALLED))?;
+                stream.write_all(&self.publication)?;
+                asked.push(stream);
                 Ok(())
             }
         }
     }
 
+    /// Takes the answers that nobody waited for.
+    fn hear_all(&mut self) -> io::Result<()> {
+        if let Way::Each(_, asked) = &mut self.publisher {
+            for mut stream in asked.drain(..) {
+                super::publish::hear(&mut stream)?;
+            }
+        }
+        Ok(())
+    }
+
     /// What the publisher is told. An answer that is an error would otherwise look like a server that stalls.
     fn hear(&mut self, buffer: &mut [u8], heard: &mut Vec<u8>) -> io::Result<()> {
         let stream = match &mut self.publisher {
-            TcpOrLink::Tcp(stream) => stream,
-            TcpOrLink::Link(link) => return link.receive(buffer, |_| {}).map(drop),
+            Way::Tcp(stream) => stream,
+            Way::Link(link) => return link.receive(buffer, |_| {}).map(drop),
+            Way::Each(..) => return Ok(()),
         };
         let count = match stream.read(buffer) {
             Ok(0) => {

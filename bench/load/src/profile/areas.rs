@@ -58,7 +58,7 @@ const FILES: [(&str, &[&str]); 9] = [
     ),
     ("core: outbox, timers", &["proto/"]),
     (
-        "server: transports, HTTP",
+        "push: transports, HTTP",
         &[
             "server/src/transport/",
             "server/src/http/",
@@ -70,7 +70,7 @@ const FILES: [(&str, &[&str]); 9] = [
             "http/",
         ],
     ),
-    ("server: hub, queues, metrics", &["server/", "cli/"]),
+    ("push: hub, queues, counts", &["server/", "cli/"]),
     (
         "tokio: reactor, sockets",
         &[

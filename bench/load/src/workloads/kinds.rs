@@ -82,7 +82,10 @@ impl Kind {
             Self::Raw => return Publisher::Frame(self.target(port), client_frame(TEXT, body)),
             Self::Openline => post(port, "/channels/bench", body),
             Self::Nchan | Self::SocketIo | Self::Ws => post(port, "/publish", body),
-            Self::Sockudo => sockudo::publication(port, &String::from_utf8_lossy(body)),
+            Self::Sockudo => {
+                let request = sockudo::publication(port, &String::from_utf8_lossy(body));
+                return Publisher::Requests(port, request);
+            }
         };
         Publisher::Request(port, request)
     }

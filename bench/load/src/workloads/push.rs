@@ -35,7 +35,7 @@ pub(super) const FANOUT: Workload = Workload {
     title: "Fan-out",
     about: "One publisher, many subscribers by WebSocket, messages of 125 bytes; so many publications are on their way at \
         once, each counted as done when all have it. *raw* sends what one receive gave it, which may be several frames, to each \
-        subscriber in one send; it is published to by a WebSocket, the others by HTTP on one kept-alive connection. \
+        subscriber in one send; it is published to by a WebSocket, the others by HTTP on one kept-alive connection, which Sockudo closes after each. \
         [What each delivers](#push-servers-beside-it) is told below.",
     measures: &[DELIVERY_CPU, DELIVERY_RATE, DELIVERY_WIRE],
     reference: Some(RAW),
@@ -69,11 +69,16 @@ pub(super) fn fanout(
     subscribers: usize,
     outstanding: u64,
 ) -> Job {
-    // Eight at once are cheaper, and take longer to be told from noise.
-    let deliveries = if outstanding > 1 {
+    // Eight at once are cheaper to those that put them together, and take longer to be told from noise.
+    let deliveries = if outstanding > 1 && matches!(kind, Kind::Raw | Kind::Openline) {
         plan.deliveries * 3
     } else {
         plan.deliveries
+    };
+    let rounds = if subscribers > 1_000 {
+        plan.long_rounds
+    } else {
+        plan.rounds
     };
     let load = Fanout {
         subscribers,
@@ -86,7 +91,7 @@ pub(super) fn fanout(
         case: case.to_owned(),
         server: kind.name().to_owned(),
         program: Some(kind.program()),
-        rounds: plan.rounds,
+        rounds,
         run: Box::new(move |running| {
             let running = started(running)?;
             let publisher = kind.publisher(running.port, &payload(125));

@@ -89,7 +89,12 @@ pub(super) const CONNECTIONS: Workload = Workload {
                     let speak = if speaking == open { "all" } else { "64" };
                     let case = format!("{} open, {speak} speak", thousands(open));
                     let job = echo(plan, shape, server, program, false);
-                    jobs.push(Job { case, ..job });
+                    let rounds = plan.long_rounds;
+                    jobs.push(Job {
+                        case,
+                        rounds,
+                        ..job
+                    });
                 }
             }
         }
@@ -143,7 +148,12 @@ pub(super) const SIZES: Workload = Workload {
                 let shape = Shape::new(16, size, 1);
                 let case = shape.size_name();
                 let job = echo(plan, shape, server, program, false);
-                jobs.push(Job { case, ..job });
+                let rounds = plan.long_rounds;
+                jobs.push(Job {
+                    case,
+                    rounds,
+                    ..job
+                });
             }
         }
         Ok(jobs)
@@ -162,7 +172,10 @@ pub(super) const SUBSCRIBERS: Workload = Workload {
         for subscribers in up_to(&[100, 1_000, 10_000], plan.leave_out) {
             for kind in [Kind::Raw, Kind::Openline] {
                 let case = format!("{} subscribers", thousands(subscribers));
-                jobs.push(fanout(plan, &case, kind, subscribers, 1));
+                jobs.push(Job {
+                    rounds: plan.long_rounds,
+                    ..fanout(plan, &case, kind, subscribers, 1)
+                });
             }
         }
         Ok(jobs)
