@@ -1,43 +1,61 @@
 #!/usr/bin/env bash
 # Measures Openline beside the kernel's limit and its peers, and writes tables and plots into docs/.
 #
-#   ci/bench.sh                       everything: about half an hour, on a machine that does nothing else
-#   ci/bench.sh --quick               a look at everything, in about three minutes
+#   ci/bench.sh                       everything: 25 minutes, on a machine that does nothing else
+#   ci/bench.sh --quick               a look at everything, in a few minutes
 #   ci/bench.sh WORKLOAD... [--quick] [--rounds N]
+#   ci/bench.sh --resume              what is left of a run that was interrupted
 #   ci/bench.sh --list                the workloads
 #   ci/bench.sh --render              tables and plots anew, from what was measured last
+#   ci/bench.sh install-peers         what is measured beside Openline, and what looks into it, as root on Debian
 #
-# It needs Linux with two processors, 16,000 open files a process (`ulimit -Hn`), and Nchan, which it installs as root
-# on Debian.
+# It needs Linux with two processors and 16,000 open files a process (`ulimit -Hn`). Peers that are not installed are left
+# out, and the page says so. Sockudo has no other way than to be built: a quarter of an hour.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 exec </dev/null
 
 export CARGO_TERM_COLOR=${CARGO_TERM_COLOR:-never}
+BENCH_TARGET=$PWD/bench/target
+SOCKUDO=4.5.2
 
 main() {
-    local target bench_target commit
+    local target commit
+    if [[ ${1-} == install-peers ]]; then
+        install_peers
+        return
+    fi
     target=${CARGO_TARGET_DIR:-target}
-    bench_target=bench/target
-    [[ " $* " == *" --list "* || " $* " == *" --render "* ]] || need_nchan
     cargo build --release --locked --package openline --package openline-cli --bin openline --example echo --example echo_tls
-    CARGO_TARGET_DIR=$bench_target cargo build --release --locked --manifest-path bench/Cargo.toml --workspace
+    CARGO_TARGET_DIR=$BENCH_TARGET cargo build --release --locked --manifest-path bench/Cargo.toml --workspace
     commit=$(git rev-parse --short HEAD)
     git diff --quiet HEAD -- crates bench || commit="$commit with changes"
-    "$bench_target/release/openline-bench" --docs docs --product "$target/release" \
-        --date "$(date -u +%F)" --commit "$commit" "$@"
+    # A group of its own, so that no server is left behind when this is stopped.
+    set -m
+    "$BENCH_TARGET/release/openline-bench" --docs docs --product "$target/release" --tools "$BENCH_TARGET/tools" \
+        --date "$(date -u +%F)" --commit "$commit" "$@" &
+    trap 'kill -KILL -- "-$!" 2>/dev/null; exit 130' INT TERM HUP
+    wait "$!"
 }
 
-need_nchan() {
-    local module=/usr/lib/nginx/modules/ngx_nchan_module.so
-    [[ ! -e $module ]] || return 0
+install_peers() {
     if [[ $(id -u) != 0 ]] || ! command -v apt-get >/dev/null; then
-        echo "error: Nchan is missing: install it (on Debian: sudo apt-get install nginx libnginx-mod-nchan)" >&2
+        echo "error: this needs root on Debian; elsewhere, install nginx with Nchan, perf and valgrind" >&2
         exit 1
     fi
-    echo "installing the Debian packages nginx and libnginx-mod-nchan"
     apt-get update --quiet=2
-    DEBIAN_FRONTEND=noninteractive apt-get install --quiet=2 --yes --no-install-recommends nginx libnginx-mod-nchan >/dev/null
+    # protoc is for Sockudo.
+    DEBIAN_FRONTEND=noninteractive apt-get install --quiet=2 --yes --no-install-recommends \
+        nginx libnginx-mod-nchan linux-perf valgrind libc6-dbg protobuf-compiler libprotobuf-dev >/dev/null
+    if command -v npm >/dev/null; then
+        npm ci --prefix bench/node --ignore-scripts --no-audit --no-fund
+    else
+        echo "no npm: Socket.IO and ws are left out" >&2
+    fi
+    # It reads what tokio calls unstable.
+    RUSTFLAGS="--cfg tokio_unstable" cargo install sockudo --version "$SOCKUDO" --locked \
+        --root "$BENCH_TARGET/tools" --target-dir "$BENCH_TARGET/sockudo"
+    rm -rf "$BENCH_TARGET/sockudo"
 }
 
 main "$@"

@@ -12,7 +12,7 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme};
 use socket2::{Domain, Socket, Type};
 
-use crate::wire::head_end;
+use crate::wire::{first_frame, head_end};
 
 /// How long a server may take to answer while connections open.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -30,6 +30,17 @@ pub struct Target {
     pub tls: Option<Arc<ClientConfig>>,
     /// Bytes that the kernel may hold for the client, if fewer than usual.
     pub receive_buffer: Option<usize>,
+    /// What is said by WebSocket before anything is delivered.
+    pub greeting: Vec<Greeting>,
+    /// Frames with less payload than this are none of the deliveries.
+    pub least: u64,
+}
+
+/// A frame to send, if any, and what the frame that answers it has in it.
+#[derive(Clone, Debug)]
+pub struct Greeting {
+    pub say: Vec<u8>,
+    pub hear: &'static [u8],
 }
 
 impl Target {
@@ -40,6 +51,8 @@ impl Target {
             expect: Some("HTTP/1.1 101"),
             tls: None,
             receive_buffer: None,
+            greeting: Vec::new(),
+            least: 0,
         }
     }
 
@@ -58,7 +71,7 @@ impl Target {
                 links.push(begun.map_err(|error| told(number, &error))?);
             }
             for (number, link) in links.iter_mut().enumerate().skip(opened) {
-                let done = link.finish(self.expect);
+                let done = link.finish(self);
                 done.map_err(|error| told(number, &error))?;
             }
         }
@@ -116,8 +129,8 @@ impl Link {
     }
 
     /// Awaits the answer to the request; from then on, nothing blocks.
-    pub fn finish(&mut self, expect: Option<&str>) -> io::Result<()> {
-        if let Some(expect) = expect {
+    pub fn finish(&mut self, target: &Target) -> io::Result<()> {
+        if let Some(expect) = target.expect {
             let mut answer = Vec::new();
             let mut piece = [0; 4096];
             let end = loop {
@@ -133,7 +146,29 @@ impl Link {
             }
             self.early = answer.split_off(end);
         }
+        for greeting in &target.greeting {
+            self.greet(greeting)?;
+        }
         self.socket.set_nonblocking(true)
+    }
+
+    fn greet(&mut self, greeting: &Greeting) -> io::Result<()> {
+        if !self.send(&greeting.say)? {
+            return Err(io::Error::other("the greeting did not go out at once"));
+        }
+        let mut piece = [0; 4096];
+        loop {
+            while let Some(end) = first_frame(&self.early) {
+                let rest = self.early.split_off(end);
+                let frame = std::mem::replace(&mut self.early, rest);
+                let hear = greeting.hear;
+                if frame.windows(hear.len()).any(|bytes| bytes == hear) {
+                    return Ok(());
+                }
+            }
+            let count = self.read_some(&mut piece)?;
+            self.early.extend_from_slice(&piece[..count]);
+        }
     }
 
     /// Blocks until there are bytes.

@@ -3,7 +3,6 @@
 use std::fmt;
 use std::fs;
 use std::io;
-use std::process::Command;
 
 /// The crates whose versions matter to the figures.
 const CRATES: [&str; 13] = [
@@ -27,7 +26,6 @@ pub struct Machine {
     processor: String,
     processors: usize,
     memory_gib: u64,
-    nchan: Option<String>,
 }
 
 pub fn facts() -> io::Result<Machine> {
@@ -40,10 +38,6 @@ pub fn facts() -> io::Result<Machine> {
     };
     let memory = line("/proc/meminfo", "MemTotal")?.unwrap_or_default();
     let kibibytes: u64 = memory.trim_end_matches(" kB").parse().unwrap_or_default();
-    let packages = Command::new("dpkg-query")
-        .args(["-W", "-f=${Version}", "libnginx-mod-nchan"])
-        .output();
-    let nchan = packages.ok().filter(|output| output.status.success());
     Ok(Machine {
         kernel: fs::read_to_string("/proc/sys/kernel/osrelease")?
             .trim()
@@ -52,7 +46,6 @@ pub fn facts() -> io::Result<Machine> {
             .unwrap_or_else(|| "unknown processor".into()),
         processors: std::thread::available_parallelism()?.get(),
         memory_gib: kibibytes.div_ceil(1 << 20),
-        nchan: nchan.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()),
     })
 }
 
@@ -69,9 +62,6 @@ impl Machine {
 impl fmt::Display for Machine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}", self.line())?;
-        if let Some(version) = &self.nchan {
-            writeln!(f, "Nchan {version}")?;
-        }
         for (name, version) in versions() {
             writeln!(f, "{name} {version}")?;
         }
@@ -79,7 +69,7 @@ impl fmt::Display for Machine {
     }
 }
 
-/// The peers' versions, out of the lock file that they were built with.
+/// The peers' versions, out of the lock files that they were built with.
 pub fn versions() -> Vec<(&'static str, &'static str)> {
     let lock = include_str!("../../Cargo.lock");
     let mut found = Vec::new();
@@ -92,6 +82,13 @@ pub fn versions() -> Vec<(&'static str, &'static str)> {
                 found.push((name, version.trim_matches('"')));
             }
         }
+    }
+    let lock = include_str!("../../node/package-lock.json");
+    for name in ["socket.io", "ws"] {
+        let package = lock.split_once(&format!("\"node_modules/{name}\": {{"));
+        let version = package.and_then(|(_, rest)| rest.split_once("\"version\": \""));
+        let version = version.and_then(|(_, rest)| rest.split_once('"'));
+        found.extend(version.map(|(version, _)| (name, version)));
     }
     found
 }

@@ -1,16 +1,19 @@
 //! Measures Openline beside the kernel's limit and its peers. `ci/bench.sh` builds and runs it.
 
 mod machine;
+mod measure;
 mod plan;
+mod profile;
 mod report;
 mod results;
 mod servers;
+mod sockudo;
+mod watchdog;
 mod workloads;
 
 use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Instant;
 
 use openline_bench::kernel::{pin, processors, raise_open_files};
 
@@ -20,8 +23,8 @@ use crate::servers::Place;
 use crate::workloads::Workload;
 
 const USAGE: &str = "\
-usage: openline-bench [WORKLOAD...] [--quick] [--rounds N] [--render] [--list]
-                      --docs FOLDER --product FOLDER --date DATE --commit COMMIT";
+usage: openline-bench [WORKLOAD...] [--quick] [--rounds N] [--resume] [--render] [--list]
+                      --docs FOLDER --product FOLDER --tools FOLDER --date DATE --commit COMMIT";
 
 fn main() -> ExitCode {
     match run() {
@@ -38,12 +41,16 @@ struct Arguments {
     workloads: Vec<String>,
     quick: bool,
     rounds: Option<usize>,
+    /// Leave out what was measured already: of this commit, on this machine, as quick or as full.
+    resume: bool,
     /// Only make the page anew from what was measured before.
     render: bool,
     list: bool,
     docs: PathBuf,
     /// Where the product's release is.
     product: PathBuf,
+    /// Where peers are that are built from their packages.
+    tools: PathBuf,
     date: String,
     commit: String,
 }
@@ -55,6 +62,7 @@ fn arguments() -> io::Result<Arguments> {
         let mut value = || given.next().ok_or_else(|| io::Error::other(USAGE));
         match argument.as_str() {
             "--quick" => parsed.quick = true,
+            "--resume" => parsed.resume = true,
             "--render" => parsed.render = true,
             "--list" => parsed.list = true,
             "--rounds" => {
@@ -65,6 +73,7 @@ fn arguments() -> io::Result<Arguments> {
             }
             "--docs" => parsed.docs = value()?.into(),
             "--product" => parsed.product = value()?.into(),
+            "--tools" => parsed.tools = value()?.into(),
             "--date" => parsed.date = value()?,
             "--commit" => parsed.commit = value()?,
             name if !name.starts_with('-') => parsed.workloads.push(name.to_owned()),
@@ -83,10 +92,20 @@ fn run() -> io::Result<()> {
         }
         return Ok(());
     }
+    // A name that is no workload's may be what the names of several begin with: `growth` is all of `growth-…`.
+    let family = |name: &str| all.iter().all(|one| one.name != name);
+    let is_meant = |workload: &Workload, name: &str| {
+        workload.name == name
+            || family(name)
+                && workload
+                    .name
+                    .strip_prefix(name)
+                    .is_some_and(|rest| rest.starts_with('-'))
+    };
     if let Some(unknown) = arguments
         .workloads
         .iter()
-        .find(|name| all.iter().all(|one| one.name != **name))
+        .find(|name| !all.iter().any(|workload| is_meant(workload, name)))
     {
         let names: Vec<&str> = all.iter().map(|one| one.name).collect();
         return Err(io::Error::other(format!(
@@ -95,8 +114,8 @@ fn run() -> io::Result<()> {
         )));
     }
     let chosen = |workload: &&Workload| {
-        arguments.workloads.is_empty()
-            || arguments.workloads.iter().any(|name| name == workload.name)
+        let mut names = arguments.workloads.iter();
+        arguments.workloads.is_empty() || names.any(|name| is_meant(workload, name))
     };
     let data = arguments.docs.join("performance").join("results.tsv");
     let mut results = Results::load(&data)?;
@@ -108,6 +127,7 @@ fn run() -> io::Result<()> {
         };
         if let Some(rounds) = arguments.rounds {
             plan.rounds = rounds;
+            plan.long_rounds = rounds;
             plan.memory_rounds = rounds;
         }
         let machine = machine::facts()?;
@@ -124,15 +144,42 @@ fn run() -> io::Result<()> {
             arguments.commit,
             machine.line()
         );
+        let mut failed = Vec::new();
         for workload in all.iter().filter(chosen) {
-            measure(workload, &plan, &place, &mut results)?;
-            results
-                .stamps
-                .insert(workload.name.to_owned(), stamp.clone());
+            let before = results.stamps.get(workload.name);
+            if arguments.resume && before.is_some_and(|before| same_but_date(before, &stamp)) {
+                println!("\n{}: measured already", workload.title);
+                continue;
+            }
+            let done = measure::measure(workload, &plan, &place, &mut results);
+            let whole = done.unwrap_or_else(|error| {
+                eprintln!("error: {}: {error}", workload.name);
+                false
+            });
+            if !whole {
+                failed.push(workload.name);
+            }
+            if results.of_any(workload.name).next().is_some() {
+                let name = workload.name.to_owned();
+                results.stamps.entry(name).or_insert_with(|| stamp.clone());
+            }
+            // Whatever becomes of the rest, this is done.
             results.save(&data)?;
+            report::write(&arguments.docs, &all, &results)?;
+        }
+        if !failed.is_empty() {
+            return Err(io::Error::other(format!(
+                "not all could be measured of: {}",
+                failed.join(", ")
+            )));
         }
     }
     report::write(&arguments.docs, &all, &results)
+}
+
+fn same_but_date(one: &str, other: &str) -> bool {
+    let rest = |stamp: &str| stamp.split_once(", ").map(|(_, rest)| rest.to_owned());
+    rest(one) == rest(other)
 }
 
 /// The server has one processor for itself, and the load another.
@@ -153,60 +200,8 @@ fn place(arguments: &Arguments) -> io::Result<Place> {
     Ok(Place {
         bench: bench.parent().map(PathBuf::from).unwrap_or_default(),
         product: arguments.product.clone(),
+        tools: std::path::absolute(&arguments.tools)?,
         server_cpu,
         load_cpu,
     })
-}
-
-/// Runs all jobs once a round, each round beginning with another server, so that whatever else the machine does
-/// meanwhile falls on all alike.
-fn measure(
-    workload: &Workload,
-    plan: &Plan,
-    place: &Place,
-    results: &mut Results,
-) -> io::Result<()> {
-    let begun = Instant::now();
-    let jobs = (workload.jobs)(plan, place)?;
-    results.forget(workload.name);
-    let rounds = jobs.iter().map(|job| job.rounds).max().unwrap_or(0);
-    // The table shows what the jobs say, in their order.
-    for job in &jobs {
-        for measure in workload.measures {
-            results.announce(workload.name, &job.case, &job.server, measure.name);
-        }
-    }
-    let mut cases: Vec<Vec<&workloads::Job>> = Vec::new();
-    for job in &jobs {
-        match cases.last_mut() {
-            Some(case) if case[0].case == job.case => case.push(job),
-            _ => cases.push(vec![job]),
-        }
-    }
-    for round in 0..rounds {
-        for case in &mut cases {
-            for job in case.iter().filter(|job| job.rounds > round) {
-                let context = |error: io::Error| {
-                    io::Error::other(format!(
-                        "{}, {}, {}: {error}",
-                        workload.name, job.case, job.server
-                    ))
-                };
-                let running = job.program.as_ref().map(|program| program.start(place));
-                let running = running.transpose().map_err(context)?;
-                for (measure, value) in (job.run)(running.as_ref()).map_err(context)? {
-                    results.add(workload.name, &job.case, &job.server, measure, value);
-                }
-            }
-            case.rotate_left(1);
-        }
-    }
-    results.drop_empty();
-    println!(
-        "\n{} ({:.0} s)",
-        workload.title,
-        begun.elapsed().as_secs_f64()
-    );
-    print!("{}", report::text(workload, results));
-    Ok(())
 }

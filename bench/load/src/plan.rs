@@ -6,6 +6,8 @@ use std::time::Duration;
 pub struct Plan {
     /// How often each measurement of CPU or time is made.
     pub rounds: usize,
+    /// How often what takes long is measured: many connections, and what grows.
+    pub long_rounds: usize,
     /// How often memory is measured: it does not wobble.
     pub memory_rounds: usize,
     pub warm_up: Duration,
@@ -28,9 +30,10 @@ pub struct Plan {
 impl Plan {
     pub const FULL: Self = Self {
         rounds: 5,
-        memory_rounds: 3,
-        warm_up: Duration::from_millis(300),
-        time: Duration::from_millis(1000),
+        long_rounds: 3,
+        memory_rounds: 2,
+        warm_up: Duration::from_millis(200),
+        time: Duration::from_millis(700),
         idle: 15_000,
         idle_tls: 15_000,
         connects: 3_000,
@@ -40,6 +43,7 @@ impl Plan {
     };
     pub const QUICK: Self = Self {
         rounds: 2,
+        long_rounds: 2,
         memory_rounds: 1,
         warm_up: Duration::from_millis(100),
         time: Duration::from_millis(250),

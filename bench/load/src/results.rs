@@ -46,6 +46,8 @@ pub struct Results {
     pub series: Vec<Series>,
     /// When, what and where: a line for each workload.
     pub stamps: BTreeMap<String, String>,
+    /// What was left out or failed, and why: a workload, and a sentence.
+    pub notes: Vec<(String, String)>,
 }
 
 impl Results {
@@ -61,6 +63,7 @@ impl Results {
                 ["stamp", workload, stamp] => {
                     results.stamps.insert(workload.to_owned(), stamp.to_owned());
                 }
+                ["note", workload, note] => results.note(workload, note.to_owned()),
                 [workload, case, server, measure, values] => {
                     let values: Result<Vec<f64>, _> = values.split(' ').map(str::parse).collect();
                     let values = values.map_err(|error| wrong(path, number, &error.to_string()))?;
@@ -82,6 +85,9 @@ impl Results {
         let mut text = String::new();
         for (workload, stamp) in &self.stamps {
             let _ = writeln!(text, "stamp\t{workload}\t{stamp}");
+        }
+        for (workload, note) in &self.notes {
+            let _ = writeln!(text, "note\t{workload}\t{note}");
         }
         for series in &self.series {
             let values: Vec<String> = series.values.iter().map(|&value| short(value)).collect();
@@ -105,6 +111,22 @@ impl Results {
     pub fn forget(&mut self, workload: &str) {
         self.series.retain(|series| series.workload != workload);
         self.stamps.remove(workload);
+        self.notes.retain(|(of, _)| of != workload);
+    }
+
+    /// Notes a sentence, once.
+    pub fn note(&mut self, workload: &str, sentence: String) {
+        let note = (workload.to_owned(), sentence);
+        if !self.notes.contains(&note) {
+            self.notes.push(note);
+        }
+    }
+
+    /// Forgets what was measured of a server that failed afterwards.
+    pub fn withdraw(&mut self, workload: &str, case: &str, server: &str) {
+        self.series.retain(|series| {
+            series.workload != workload || series.case != case || series.server != server
+        });
     }
 
     /// Gives a series its place in the order.
@@ -143,6 +165,13 @@ impl Results {
                 && series.server == server
                 && series.measure == measure
         })
+    }
+
+    /// The series of one workload.
+    pub fn of_any<'a>(&'a self, workload: &'a str) -> impl Iterator<Item = &'a Series> {
+        self.series
+            .iter()
+            .filter(move |series| series.workload == workload)
     }
 
     /// The series of one workload and measure.

@@ -9,8 +9,10 @@ use std::time::{Duration, Instant};
 
 use openline_bench::kernel::pin;
 
+use crate::sockudo;
+
 /// How long a server may take to listen.
-const START: Duration = Duration::from_secs(10);
+const START: Duration = Duration::from_secs(20);
 
 /// The echo servers of the peers that send one answer after the other, as their documentation does.
 pub const PEERS: [&str; 6] = [
@@ -32,6 +34,9 @@ pub const BATCHING_PEERS: [&str; 5] = [
 pub const RAW: &str = "raw";
 pub const OPENLINE: &str = "Openline";
 pub const NCHAN: &str = "Nchan";
+const NCHAN_MODULE: &str = "/usr/lib/nginx/modules/ngx_nchan_module.so";
+/// Where the programs on Node.js are.
+const NODE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../node");
 
 /// What can be started.
 #[derive(Clone, Debug)]
@@ -45,9 +50,15 @@ pub enum Program {
     /// `own MODE PORT [WORKERS]`.
     Own(&'static str, Option<usize>),
     /// The push server, with so many workers: `openline serve`.
-    Push { workers: usize, tls: bool },
+    Push {
+        workers: usize,
+        tls: bool,
+    },
     /// nginx with Nchan.
     Nchan,
+    /// `node NAME.mjs PORT`.
+    Node(&'static str),
+    Sockudo,
 }
 
 /// The push server as it is mostly asked for.
@@ -78,6 +89,8 @@ pub struct Place {
     pub bench: PathBuf,
     /// Of the product: its command, and its examples in a folder of their own.
     pub product: PathBuf,
+    /// Of peers that are built from their packages: `bin/NAME`.
+    pub tools: PathBuf,
     pub server_cpu: usize,
     pub load_cpu: usize,
 }
@@ -107,13 +120,79 @@ impl Drop for Running {
 }
 
 impl Program {
+    /// Why it can't be started, if a part of it is not installed.
+    pub fn missing(&self, place: &Place) -> Option<String> {
+        let needed = match self {
+            Self::Raw(..)
+            | Self::Own(..)
+            | Self::Peer(_)
+            | Self::Example(_)
+            | Self::Push { .. } => {
+                return None;
+            }
+            Self::Nchan => vec![PathBuf::from(NCHAN_MODULE)],
+            Self::Node(_) => vec![
+                on_path("node"),
+                Path::new(NODE).join("node_modules/ws"),
+                Path::new(NODE).join("node_modules/socket.io"),
+            ],
+            Self::Sockudo => vec![place.tools.join("bin/sockudo")],
+        };
+        let missing = needed.into_iter().find(|path| !path.exists())?;
+        let name = missing.file_name().unwrap_or_default().to_string_lossy();
+        Some(format!(
+            "{name} is not installed (`ci/bench.sh install-peers`)"
+        ))
+    }
+
+    /// Of which version it is, if no lock file tells.
+    pub fn version(&self, place: &Place) -> Option<String> {
+        let ask = |program: &str, arguments: &[&str]| {
+            let output = Command::new(program).args(arguments).output().ok()?;
+            let said = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+            output.status.success().then_some(said)
+        };
+        let (name, version) = match self {
+            Self::Nchan => (
+                NCHAN,
+                ask("dpkg-query", &["-W", "-f=${Version}", "libnginx-mod-nchan"])?,
+            ),
+            Self::Node(_) => ("Node.js", ask("node", &["--version"])?),
+            Self::Sockudo => {
+                let installed = fs::read_to_string(place.tools.join(".crates.toml")).ok()?;
+                let (_, rest) = installed.split_once("\"sockudo ")?;
+                ("Sockudo", rest.split_once(' ')?.0.to_owned())
+            }
+            _ => return None,
+        };
+        Some(format!("{name} {version}"))
+    }
+
     /// Starts it on a free port, and on its processor; returns when it listens.
     pub fn start(&self, place: &Place) -> io::Result<Running> {
+        self.start_under(place, &[])
+    }
+
+    /// The same under another program, which is given here with its arguments, and takes its place.
+    pub fn start_under(&self, place: &Place, under: &[String]) -> io::Result<Running> {
         let port = free_port()?;
         let folder = std::env::temp_dir().join(format!("openline-bench-{port}"));
         fs::create_dir_all(&folder)?;
         let said = folder.join("stderr");
         let mut command = self.command(place, port, &folder)?;
+        if let [program, arguments @ ..] = under {
+            let mut other = Command::new(program);
+            other
+                .args(arguments)
+                .arg(command.get_program())
+                .args(command.get_args());
+            for (name, value) in command.get_envs() {
+                if let Some(value) = value {
+                    other.env(name, value);
+                }
+            }
+            command = other;
+        }
         command
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -122,8 +201,11 @@ impl Program {
         pin(place.server_cpu)?;
         let child = command.spawn();
         pin(place.load_cpu)?;
-        let child =
-            child.map_err(|error| io::Error::other(format!("can't start {command:?}: {error}")))?;
+        let program = Path::new(command.get_program()).display();
+        let child = child.map_err(|error| {
+            let _ = fs::remove_dir_all(&folder);
+            io::Error::other(format!("can't start {program}: {error}"))
+        })?;
         let mut running = Running {
             child,
             port,
@@ -134,15 +216,24 @@ impl Program {
             if let Some(status) = running.child.try_wait()? {
                 let said = fs::read_to_string(said).unwrap_or_default();
                 return Err(io::Error::other(format!(
-                    "{command:?} ended: {status}\n{said}"
+                    "{program} ended: {status}\n{said}"
                 )));
             }
             if Instant::now() > deadline {
-                return Err(io::Error::other(format!("{command:?} does not listen")));
+                return Err(io::Error::other(format!("{program} does not listen")));
             }
             std::thread::sleep(Duration::from_millis(5));
         }
         Ok(running)
+    }
+
+    /// The file that runs, of the programs that are built here.
+    pub fn file(&self, place: &Place) -> Option<PathBuf> {
+        match self {
+            Self::Example(name) => Some(place.product.join("examples").join(name)),
+            Self::Push { .. } => Some(place.product.join("openline")),
+            _ => None,
+        }
     }
 
     fn command(&self, place: &Place, port: u16, folder: &Path) -> io::Result<Command> {
@@ -195,6 +286,20 @@ impl Program {
                     .arg(folder)
                     .args(["-c", "nginx.conf", "-e", "error.log"]);
             }
+            Self::Node(name) => {
+                command = Command::new("node");
+                command
+                    .arg(Path::new(NODE).join(format!("{name}.mjs")))
+                    .arg(port_text);
+            }
+            Self::Sockudo => {
+                command = Command::new(place.tools.join("bin/sockudo"));
+                command
+                    .current_dir(folder)
+                    .env("TOKIO_WORKER_THREADS", "1")
+                    .env("PORT", port_text)
+                    .envs(sockudo::SETTINGS);
+            }
         }
         Ok(command)
     }
@@ -214,7 +319,7 @@ fn nchan_configuration(port: u16) -> String {
     ]
     .concat();
     format!(
-        "load_module /usr/lib/nginx/modules/ngx_nchan_module.so;\n\
+        "load_module {NCHAN_MODULE};\n\
          daemon off;\nmaster_process off;\npid nginx.pid;\nworker_rlimit_nofile 20000;\n\
          events {{ worker_connections 19900; }}\n\
          http {{\n\
@@ -225,6 +330,14 @@ fn nchan_configuration(port: u16) -> String {
          location /publish {{ nchan_publisher; nchan_channel_id bench; }}\n\
          {ways} }} }}\n"
     )
+}
+
+/// Where `name` would be found: as it is, if nowhere.
+pub fn on_path(name: &str) -> PathBuf {
+    let folders = std::env::var_os("PATH").unwrap_or_default();
+    let mut all = std::env::split_paths(&folders).map(|folder| folder.join(name));
+    all.find(|path| path.exists())
+        .unwrap_or_else(|| PathBuf::from(name))
 }
 
 fn free_port() -> io::Result<u16> {

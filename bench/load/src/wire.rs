@@ -59,6 +59,13 @@ pub fn client_frame(opcode: u8, payload: &[u8]) -> Vec<u8> {
     frame(opcode, payload, Some([0x37, 0xfa, 0x21, 0x3d]))
 }
 
+/// How many bytes the first frame has, once it is whole.
+pub fn first_frame(bytes: &[u8]) -> Option<usize> {
+    let mut frames = Frames::default();
+    let last = (0..bytes.len()).find(|&at| frames.count(&bytes[at..=at]) > 0)?;
+    Some(last + 1)
+}
+
 /// Follows a stream of frames and tells where each ends; payloads are not looked at.
 #[derive(Clone, Debug, Default)]
 pub struct Frames {
@@ -66,9 +73,20 @@ pub struct Frames {
     have: usize,
     left: u64,
     closed: bool,
+    /// The payload of the frame that is passing, and the least that is counted.
+    size: u64,
+    least: u64,
 }
 
 impl Frames {
+    /// Counts only frames with payloads of at least so many bytes.
+    pub fn at_least(least: u64) -> Self {
+        Self {
+            least,
+            ..Self::default()
+        }
+    }
+
     /// Takes bytes of the stream and returns how many frames end in them.
     pub fn count(&mut self, mut bytes: &[u8]) -> u64 {
         let mut ended = 0;
@@ -82,13 +100,13 @@ impl Frames {
                 self.have += 1;
                 bytes = &bytes[1..];
                 match self.length() {
-                    Some(length) => self.left = length,
+                    Some(length) => (self.left, self.size) = (length, length),
                     None => continue,
                 }
                 self.closed |= self.head[0] & 0x0f == CLOSE;
                 self.have = 0;
             }
-            ended += u64::from(self.left == 0);
+            ended += u64::from(self.left == 0 && self.size >= self.least);
         }
         ended
     }
@@ -155,6 +173,32 @@ mod tests {
             let counted: u64 = stream.chunks(step).map(|piece| frames.count(piece)).sum();
             assert_eq!(counted, 14, "in pieces of {step}");
         }
+    }
+
+    #[test]
+    fn short_frames_are_not_counted_where_long_ones_are_awaited() {
+        let stream = [
+            frame(TEXT, b"2", None),
+            frame(TEXT, &payload(125), None),
+            frame(TEXT, &payload(200), None),
+        ]
+        .concat();
+        assert_eq!(Frames::at_least(125).count(&stream), 2);
+        let bytes: u64 = stream
+            .chunks(1)
+            .scan(Frames::at_least(126), |frames, byte| {
+                Some(frames.count(byte))
+            })
+            .sum();
+        assert_eq!(bytes, 1);
+    }
+
+    #[test]
+    fn the_first_frame_ends_where_the_next_begins() {
+        let first = frame(TEXT, &payload(200), None);
+        let both = [first.clone(), frame(TEXT, b"more", None)].concat();
+        assert_eq!(first_frame(&both), Some(first.len()));
+        assert_eq!(first_frame(&first[..first.len() - 1]), None);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::io;
 use std::time::{Duration, Instant};
 
-use super::{Cost, Meter, STALLED, stalled};
+use super::{Cost, Meter, STALLED, Watch, stalled, until_quiet};
 use crate::kernel::Poll;
 use crate::link::{Link, Target};
 use crate::wire::{client_frame, frame, payload};
@@ -11,6 +11,8 @@ use crate::wire::{client_frame, frame, payload};
 #[derive(Clone, Copy, Debug)]
 pub struct Echo {
     pub connections: usize,
+    /// Connections beside these that are open and say nothing.
+    pub silent: usize,
     /// Bytes of payload a message.
     pub size: usize,
     /// Messages a burst.
@@ -25,7 +27,26 @@ pub struct Echo {
 
 /// Cost per message.
 pub fn echo(target: &Target, pid: u32, plan: Echo) -> io::Result<Cost> {
-    let links = target.open(plan.connections)?;
+    echo_watched(target, pid, plan, &mut ())
+}
+
+/// Cost per message, while somebody looks at the server.
+pub fn echo_watched(
+    target: &Target,
+    pid: u32,
+    plan: Echo,
+    watch: &mut dyn Watch,
+) -> io::Result<Cost> {
+    // Those that speak are spread among all, as they would be.
+    let all = target.open(plan.connections + plan.silent)?;
+    let every = all.len() / plan.connections.max(1);
+    let speaks = |number: usize| number.is_multiple_of(every) && number / every < plan.connections;
+    let (links, silent): (Vec<_>, Vec<_>) = all
+        .into_iter()
+        .enumerate()
+        .partition(|(number, _)| speaks(*number));
+    let links = links.into_iter().map(|(_, link)| link).collect();
+    until_quiet(pid)?;
     let mut bursts = Bursts::new(links, plan.opcode, plan.size, plan.depth)?;
     if plan.check {
         bursts.check_first();
@@ -36,6 +57,7 @@ pub fn echo(target: &Target, pid: u32, plan: Echo) -> io::Result<Cost> {
     while Instant::now() < warm {
         bursts.turn(true)?;
     }
+    watch.begin()?;
     let before = bursts.messages;
     let meter = Meter::begin(pid)?;
     let begun = Instant::now();
@@ -46,7 +68,11 @@ pub fn echo(target: &Target, pid: u32, plan: Echo) -> io::Result<Cost> {
     {
         bursts.turn(true)?;
     }
-    meter.cost(bursts.messages - before)
+    let count = bursts.messages - before;
+    let cost = meter.cost(count)?;
+    watch.end(count)?;
+    drop(silent);
+    Ok(cost)
 }
 
 /// Connections that send bursts and take their echoes.

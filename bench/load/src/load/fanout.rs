@@ -4,7 +4,7 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
 use std::time::{Duration, Instant};
 
-use super::{Cost, Meter, STALLED, quantile, stalled, until_quiet};
+use super::{Cost, Meter, STALLED, Watch, quantile, stalled, until_quiet};
 use crate::kernel::{Poll, resident};
 use crate::link::{Link, Target};
 use crate::wire::Frames;
@@ -16,6 +16,8 @@ pub enum Publisher {
     Frame(Target, Vec<u8>),
     /// As an HTTP request on a kept-alive connection.
     Request(u16, Vec<u8>),
+    /// As an HTTP request on a connection for each, to a server that closes it.
+    Requests(u16, Vec<u8>),
 }
 
 #[derive(Clone, Debug)]
@@ -55,6 +57,17 @@ pub fn fanout(
     pid: u32,
     plan: &Fanout,
 ) -> io::Result<Delivered> {
+    fanout_watched(target, publisher, pid, plan, &mut ())
+}
+
+/// The same, while somebody looks at the server.
+pub fn fanout_watched(
+    target: &Target,
+    publisher: &Publisher,
+    pid: u32,
+    plan: &Fanout,
+    watch: &mut dyn Watch,
+) -> io::Result<Delivered> {
     let slow = Target {
         receive_buffer: Some(4096),
         ..target.clone()
@@ -62,15 +75,17 @@ pub fn fanout(
     let stuck = slow.open(plan.stalled)?;
     let links = target.open(plan.subscribers)?;
     until_quiet(pid)?;
-    let mut load = Load::new(links, publisher, plan)?;
+    let mut load = Load::new(links, target.least, publisher, plan)?;
     load.run(plan.publications / 10 + 1)?;
     until_quiet(pid)?;
     load.begin();
+    watch.begin()?;
     let before = resident(pid)?;
     let meter = Meter::begin(pid)?;
     load.watched = (plan.watch_memory).then_some(pid);
     load.run(plan.publications)?;
     let cost = meter.cost(load.deliveries)?;
+    watch.end(load.deliveries)?;
     let mut let_go = 0;
     for link in stuck {
         let_go += usize::from(was_let_go(link)?);
@@ -116,7 +131,7 @@ fn was_let_go(mut link: Link) -> io::Result<bool> {
 struct Load {
     poll: Poll,
     subscribers: Vec<(Link, Frames)>,
-    publisher: TcpOrLink,
+    publisher: Way,
     publication: Vec<u8>,
     outstanding: u64,
     deliveries: u64,
@@ -127,13 +142,16 @@ struct Load {
     most: u64,
 }
 
-enum TcpOrLink {
+enum Way {
     Tcp(TcpStream),
     Link(Link),
+    /// A port, and connections whose answers are still to be heard.
+    Each(u16, Vec<TcpStream>),
 }
 
 impl Load {
-    fn new(links: Vec<Link>, publisher: &Publisher, plan: &Fanout) -> io::Result<Self> {
+    /// Frames of fewer than `least` bytes are no deliveries.
+    fn new(links: Vec<Link>, least: u64, publisher: &Publisher, plan: &Fanout) -> io::Result<Self> {
         let poll = Poll::new()?;
         for (number, link) in links.iter().enumerate() {
             poll.add(link.socket(), number)?;
@@ -141,23 +159,24 @@ impl Load {
         let (publisher, publication) = match publisher {
             Publisher::Frame(target, frame) => {
                 let mut link = target.begin(0)?;
-                link.finish(target.expect)?;
+                link.finish(target)?;
                 poll.add(link.socket(), PUBLISHER)?;
-                (TcpOrLink::Link(link), frame.clone())
+                (Way::Link(link), frame.clone())
             }
             Publisher::Request(port, request) => {
                 let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, *port))?;
                 stream.set_nodelay(true)?;
                 stream.set_nonblocking(true)?;
                 poll.add(&stream, PUBLISHER)?;
-                (TcpOrLink::Tcp(stream), request.clone())
+                (Way::Tcp(stream), request.clone())
             }
+            Publisher::Requests(port, request) => (Way::Each(*port, Vec::new()), request.clone()),
         };
         Ok(Self {
             poll,
             subscribers: links
                 .into_iter()
-                .map(|link| (link, Frames::default()))
+                .map(|link| (link, Frames::at_least(least)))
                 .collect(),
             publisher,
             publication,
@@ -213,27 +232,47 @@ impl Load {
                 }
             }
             if progress.elapsed() > STALLED {
+                self.hear_all()?;
                 return Err(stalled("deliveries", self.deliveries, goal));
             }
         }
-        Ok(())
+        self.hear_all()
     }
 
     fn publish(&mut self) -> io::Result<()> {
         match &mut self.publisher {
-            TcpOrLink::Tcp(stream) => stream.write_all(&self.publication),
-            TcpOrLink::Link(link) => {
+            Way::Tcp(stream) => stream.write_all(&self.publication),
+            Way::Link(link) => {
                 link.send(&self.publication)?;
+                Ok(())
+            }
+            Way::Each(port, asked) => {
+                let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, *port))?;
+                stream.set_nodelay(true)?;
+                stream.set_read_timeout(Some(STALLED))?;
+                stream.write_all(&self.publication)?;
+                asked.push(stream);
                 Ok(())
             }
         }
     }
 
+    /// Takes the answers that nobody waited for.
+    fn hear_all(&mut self) -> io::Result<()> {
+        if let Way::Each(_, asked) = &mut self.publisher {
+            for mut stream in asked.drain(..) {
+                super::publish::hear(&mut stream)?;
+            }
+        }
+        Ok(())
+    }
+
     /// What the publisher is told. An answer that is an error would otherwise look like a server that stalls.
     fn hear(&mut self, buffer: &mut [u8], heard: &mut Vec<u8>) -> io::Result<()> {
         let stream = match &mut self.publisher {
-            TcpOrLink::Tcp(stream) => stream,
-            TcpOrLink::Link(link) => return link.receive(buffer, |_| {}).map(drop),
+            Way::Tcp(stream) => stream,
+            Way::Link(link) => return link.receive(buffer, |_| {}).map(drop),
+            Way::Each(..) => return Ok(()),
         };
         let count = match stream.read(buffer) {
             Ok(0) => {

@@ -13,7 +13,7 @@ pub fn latency(target: &Target, size: usize, count: usize) -> io::Result<(Durati
     let request = client_frame(BINARY, &payload);
     let answer = frame(BINARY, &payload, None).len();
     let mut link = target.begin(0)?;
-    link.finish(target.expect)?;
+    link.finish(target)?;
     link.socket().set_nonblocking(false)?;
     let mut buffer = vec![0; answer];
     let mut times = Vec::with_capacity(count);

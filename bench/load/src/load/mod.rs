@@ -11,8 +11,8 @@ use std::io;
 use std::time::{Duration, Instant};
 
 pub use connects::connects;
-pub use echo::{Echo, echo};
-pub use fanout::{Fanout, Publisher, fanout};
+pub use echo::{Echo, echo, echo_watched};
+pub use fanout::{Fanout, Publisher, fanout, fanout_watched};
 pub use idle::{Idle, idle};
 pub use latency::latency;
 pub use publish::publish;
@@ -23,6 +23,25 @@ use crate::kernel::{cpu_time, resident};
 const QUIET: Duration = Duration::from_millis(60);
 /// How long a load may be without any progress.
 const STALLED: Duration = Duration::from_secs(15);
+
+/// Is told when the stretch of load that counts begins and ends, to look at the server meanwhile.
+pub trait Watch {
+    fn begin(&mut self) -> io::Result<()>;
+
+    /// So many messages or deliveries were counted.
+    fn end(&mut self, count: u64) -> io::Result<()>;
+}
+
+/// Nobody looks.
+impl Watch for () {
+    fn begin(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn end(&mut self, _: u64) -> io::Result<()> {
+        Ok(())
+    }
+}
 
 /// What a stretch of load cost.
 #[derive(Clone, Copy, Debug)]

@@ -34,6 +34,11 @@ pub fn publish(
 
 fn ask(stream: &mut TcpStream, request: &[u8]) -> io::Result<()> {
     stream.write_all(request)?;
+    hear(stream)
+}
+
+/// Takes one answer, which must be of the class 2xx.
+pub(super) fn hear(stream: &mut TcpStream) -> io::Result<()> {
     let mut answer = Vec::new();
     let mut piece = [0; 4096];
     while answer_length(&answer).is_none_or(|length| answer.len() < length) {

@@ -9,6 +9,7 @@ use std::io;
 use std::path::Path;
 
 use crate::machine;
+use crate::profile;
 use crate::results::{Results, Series};
 use crate::workloads::{Measure, Workload};
 use grid::Grid;
@@ -25,6 +26,9 @@ pub fn write(docs: &Path, workloads: &[Workload], results: &Results) -> io::Resu
             continue;
         };
         section.push_str(&main_grid(workload, results).markdown());
+        for (_, note) in results.notes.iter().filter(|(of, _)| of == workload.name) {
+            section.push_str(&format!("\n{note}\n"));
+        }
         let plot = format!("performance/{}.svg", workload.name);
         fs::write(docs.join(&plot), plot::plot(workload, results))?;
         section.push_str(&format!(
@@ -56,7 +60,11 @@ pub fn write(docs: &Path, workloads: &[Workload], results: &Results) -> io::Resu
 
 /// What was measured, for a terminal.
 pub fn text(workload: &Workload, results: &Results) -> String {
-    main_grid(workload, results).text()
+    let mut text = main_grid(workload, results).text();
+    for (_, note) in results.notes.iter().filter(|(of, _)| of == workload.name) {
+        text.push_str(&format!("{note}\n"));
+    }
+    text
 }
 
 /// Puts `section` between the page's markers of that name.
@@ -214,6 +222,9 @@ fn heading(name: &str, measure: &Measure, measures: &[&Measure]) -> String {
 
 /// Median, spread, and how it compares.
 fn show(workload: &Workload, results: &Results, measure: &Measure, series: &Series) -> String {
+    if workload.reference == Some(profile::ALL) && series.median() == 0.0 {
+        return "–".to_owned();
+    }
     let mut text = (measure.show)(series.median());
     let spread = series.spread() * 100.0;
     if series.values.len() > 1 && spread.is_finite() {
@@ -225,7 +236,7 @@ fn show(workload: &Workload, results: &Results, measure: &Measure, series: &Seri
     text
 }
 
-/// How many times as much as the reference it is.
+/// How many times as much as the reference it is, or which share of all.
 fn times(
     workload: &Workload,
     results: &Results,
@@ -237,6 +248,9 @@ fn times(
     let ratio = series.median() / reference.median();
     match ratio {
         ratio if !ratio.is_finite() => None,
+        ratio if workload.reference == Some(profile::ALL) => {
+            Some(format!("{:.0} %", ratio * 100.0))
+        }
         ratio if ratio < 10.0 => Some(format!("{ratio:.2}×")),
         ratio => Some(format!("{ratio:.1}×")),
     }

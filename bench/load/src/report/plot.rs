@@ -58,7 +58,9 @@ pub fn plot(workload: &Workload, results: &Results) -> String {
         let mut height = 0;
         for (column, case) in pair.iter().enumerate() {
             let all = results.of(workload.name, measure.name);
-            let mut bars: Vec<&Series> = all.filter(|series| series.case == *case).collect();
+            let mut bars: Vec<&Series> = all
+                .filter(|series| series.case == *case && series.median() > 0.0)
+                .collect();
             bars.sort_by(|a, b| a.median().total_cmp(&b.median()));
             let left = MARGIN + column * (panel + GAP);
             let scale = match workload.one_scale {

@@ -2,8 +2,10 @@
 
 use std::io;
 use std::process::Command;
+use std::time::Duration;
 
 use super::{Job, Measure, Workload, nanoseconds};
+use crate::watchdog;
 
 pub(super) const CODEC: Workload = Workload {
     name: "codec",
@@ -50,10 +52,6 @@ pub(super) const CODEC: Workload = Workload {
 };
 
 fn ask(command: &mut Command) -> io::Result<String> {
-    let output = command.output()?;
-    if !output.status.success() {
-        let said = String::from_utf8_lossy(&output.stderr);
-        return Err(io::Error::other(format!("{command:?}: {said}")));
-    }
+    let output = watchdog::run(command, Duration::from_secs(60))?;
     String::from_utf8(output.stdout).map_err(io::Error::other)
 }

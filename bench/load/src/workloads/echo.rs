@@ -20,6 +20,8 @@ pub(super) struct Shape {
     pub(super) depth: usize,
     /// Text instead.
     pub(super) text: bool,
+    /// Connections beside these that are open and say nothing.
+    pub(super) silent: usize,
 }
 
 impl Shape {
@@ -29,6 +31,7 @@ impl Shape {
             size,
             depth,
             text: false,
+            silent: 0,
         }
     }
 
@@ -115,6 +118,7 @@ pub(super) const TLS: Workload = Workload {
 pub(super) fn echo(plan: &Plan, shape: Shape, server: &str, program: Program, tls: bool) -> Job {
     let load = Echo {
         connections: shape.connections,
+        silent: shape.silent,
         size: shape.size,
         depth: shape.depth,
         warm_up: plan.warm_up,

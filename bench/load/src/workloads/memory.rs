@@ -5,6 +5,7 @@ use std::io;
 use openline_bench::link::Target;
 use openline_bench::load;
 
+use super::kinds::Kind;
 use super::{Job, Measure, Workload, bytes, started};
 use crate::plan::Plan;
 use crate::servers::{NCHAN, OPENLINE, PEERS, PUSH, Place, Program, RAW};
@@ -12,6 +13,7 @@ use crate::servers::{NCHAN, OPENLINE, PEERS, PUSH, Place, Program, RAW};
 /// From a server's port to how one connects there.
 type ToTarget = fn(u16) -> Target;
 
+const WEBSOCKET: &str = "WebSocket";
 const OPENED: &str = "opened";
 const USED: &str = "used";
 
@@ -29,6 +31,13 @@ const MEASURES: &[Measure] = &[
         less_is_better: true,
     },
 ];
+
+pub(super) const OPENED_MEASURES: &[Measure] = &[Measure {
+    name: OPENED,
+    title: "memory for each",
+    show: bytes,
+    less_is_better: true,
+}];
 
 pub(super) const CONNECTIONS: Workload = Workload {
     name: "idle",
@@ -48,15 +57,7 @@ pub(super) const CONNECTIONS: Workload = Workload {
             .into_iter()
             .chain(peers)
             .map(|(server, program)| {
-                idle(
-                    plan,
-                    "WebSocket",
-                    server,
-                    program,
-                    plan.idle,
-                    true,
-                    websocket,
-                )
+                idle(plan, WEBSOCKET, server, program, plan.idle, true, websocket)
             })
             .collect())
     },
@@ -80,7 +81,7 @@ pub(super) const TLS: Workload = Workload {
             .map(|(server, program)| {
                 idle(
                     plan,
-                    "WebSocket",
+                    WEBSOCKET,
                     server,
                     program,
                     plan.idle_tls,
@@ -95,19 +96,15 @@ pub(super) const TLS: Workload = Workload {
 pub(super) const SUBSCRIBERS: Workload = Workload {
     name: "subscribers",
     title: "Idle subscribers of the push server",
-    about: "Resident memory for each of 15,000 subscribers of one channel that nothing is published on.",
-    measures: &[Measure {
-        name: OPENED,
-        title: "memory for each",
-        show: bytes,
-        less_is_better: true,
-    }],
+    about: "Resident memory for each of 15,000 subscribers of one channel that nothing is published on. \
+        [What the servers are](#push-servers-beside-it) is told below.",
+    measures: OPENED_MEASURES,
     reference: None,
     one_scale: true,
     jobs: |plan, _: &Place| -> io::Result<Vec<Job>> {
         let ways: [(&str, ToTarget, ToTarget); 3] = [
             (
-                "WebSocket",
+                WEBSOCKET,
                 |port| Target::websocket(port, "/channels/bench"),
                 |port| Target::websocket(port, "/websocket"),
             ),
@@ -134,6 +131,13 @@ pub(super) const SUBSCRIBERS: Workload = Workload {
                 false,
                 nchan,
             ));
+            if case == WEBSOCKET {
+                for kind in [Kind::Sockudo, Kind::SocketIo, Kind::Ws] {
+                    let (name, program) = (kind.name(), kind.program());
+                    let target = move |port| kind.target(port);
+                    jobs.push(idle(plan, case, name, program, plan.idle, false, target));
+                }
+            }
         }
         let push = Program::Push {
             workers: 1,
@@ -179,14 +183,14 @@ fn held(port: u16, path: &str, more: &str) -> Target {
     get(port, path, more, None)
 }
 
-fn idle(
+pub(super) fn idle(
     plan: &Plan,
     case: &str,
     server: &str,
     program: Program,
     count: usize,
     echoes: bool,
-    target: ToTarget,
+    target: impl Fn(u16) -> Target + 'static,
 ) -> Job {
     Job {
         case: case.to_owned(),

@@ -2,7 +2,9 @@
 
 mod codec;
 mod echo;
+mod kinds;
 mod memory;
+mod profile;
 mod push;
 mod scale;
 
@@ -63,8 +65,10 @@ pub fn all() -> Vec<Workload> {
         push::DEFLATE,
         push::PUBLISH,
         push::STALLED,
+        profile::PROFILE,
         scale::WORKERS,
         scale::CONNECTIONS,
+        scale::MEMORY,
         scale::SIZES,
         scale::SUBSCRIBERS,
         codec::CODEC,

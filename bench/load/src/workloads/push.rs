@@ -6,85 +6,38 @@ use openline_bench::link::Target;
 use openline_bench::load::{self, Fanout, Publisher};
 use openline_bench::wire::{TEXT, client_frame, payload, upgrade_request};
 
+use super::kinds::{Kind, post};
 use super::{CPU, Job, Measure, Workload, bytes, cost, nanoseconds, per_second, started};
 use crate::plan::Plan;
 use crate::servers::{NCHAN, OPENLINE, PUSH, Place, Program, RAW, Running};
 
-const DELIVERY_MEASURES: &[Measure] = &[
-    Measure {
-        name: CPU,
-        title: "server CPU per delivery",
-        show: nanoseconds,
-        less_is_better: true,
-    },
-    Measure {
-        name: super::RATE,
-        title: "deliveries per second",
-        show: per_second,
-        less_is_better: false,
-    },
-];
-
-/// Who fans out, and how one listens and publishes there.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Kind {
-    Raw,
-    Openline,
-    Nchan,
-}
-
-impl Kind {
-    pub(super) const fn name(self) -> &'static str {
-        match self {
-            Self::Raw => RAW,
-            Self::Openline => OPENLINE,
-            Self::Nchan => NCHAN,
-        }
-    }
-
-    pub(super) const fn program(self) -> Program {
-        match self {
-            Self::Raw => Program::Raw("fan", None),
-            Self::Openline => PUSH,
-            Self::Nchan => Program::Nchan,
-        }
-    }
-
-    pub(super) fn target(self, port: u16) -> Target {
-        let path = match self {
-            Self::Raw => "/",
-            Self::Openline => "/channels/bench",
-            Self::Nchan => "/websocket",
-        };
-        Target::websocket(port, path)
-    }
-
-    pub(super) fn publisher(self, port: u16, body: &[u8]) -> Publisher {
-        match self {
-            Self::Raw => Publisher::Frame(self.target(port), client_frame(TEXT, body)),
-            Self::Openline => Publisher::Request(port, post(port, "/channels/bench", body)),
-            Self::Nchan => Publisher::Request(port, post(port, "/publish", body)),
-        }
-    }
-}
-
-fn post(port: u16, path: &str, body: &[u8]) -> Vec<u8> {
-    let mut request = format!(
-        "POST {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Type: text/plain\r\nContent-Length: {}\r\n\r\n",
-        body.len()
-    )
-    .into_bytes();
-    request.extend_from_slice(body);
-    request
-}
+const DELIVERY_CPU: Measure = Measure {
+    name: CPU,
+    title: "server CPU per delivery",
+    show: nanoseconds,
+    less_is_better: true,
+};
+const DELIVERY_RATE: Measure = Measure {
+    name: super::RATE,
+    title: "deliveries per second",
+    show: per_second,
+    less_is_better: false,
+};
+const DELIVERY_WIRE: Measure = Measure {
+    name: "wire",
+    title: "bytes on the wire for a delivery",
+    show: bytes,
+    less_is_better: true,
+};
 
 pub(super) const FANOUT: Workload = Workload {
     name: "fanout",
     title: "Fan-out",
     about: "One publisher, many subscribers by WebSocket, messages of 125 bytes; so many publications are on their way at \
         once, each counted as done when all have it. *raw* sends what one receive gave it, which may be several frames, to each \
-        subscriber in one send; it is published to by a WebSocket, the others by HTTP on one kept-alive connection.",
-    measures: DELIVERY_MEASURES,
+        subscriber in one send; it is published to by a WebSocket, the others by HTTP on one kept-alive connection, which Sockudo closes after each. \
+        [What each delivers](#push-servers-beside-it) is told below.",
+    measures: &[DELIVERY_CPU, DELIVERY_RATE, DELIVERY_WIRE],
     reference: Some(RAW),
     one_scale: false,
     jobs: |plan, _| {
@@ -94,7 +47,7 @@ pub(super) const FANOUT: Workload = Workload {
                 "{} subscribers, {outstanding} outstanding",
                 thousands(subscribers)
             );
-            for kind in [Kind::Raw, Kind::Openline, Kind::Nchan] {
+            for kind in Kind::ALL {
                 jobs.push(fanout(plan, &case, kind, subscribers, outstanding));
             }
         }
@@ -116,11 +69,16 @@ pub(super) fn fanout(
     subscribers: usize,
     outstanding: u64,
 ) -> Job {
-    // Eight at once are cheaper, and take longer to be told from noise.
-    let deliveries = if outstanding > 1 {
+    // Eight at once are cheaper to those that put them together, and take longer to be told from noise.
+    let deliveries = if outstanding > 1 && matches!(kind, Kind::Raw | Kind::Openline) {
         plan.deliveries * 3
     } else {
         plan.deliveries
+    };
+    let rounds = if subscribers > 1_000 {
+        plan.long_rounds
+    } else {
+        plan.rounds
     };
     let load = Fanout {
         subscribers,
@@ -133,12 +91,13 @@ pub(super) fn fanout(
         case: case.to_owned(),
         server: kind.name().to_owned(),
         program: Some(kind.program()),
-        rounds: plan.rounds,
+        rounds,
         run: Box::new(move |running| {
             let running = started(running)?;
             let publisher = kind.publisher(running.port, &payload(125));
             let done = load::fanout(&kind.target(running.port), &publisher, running.pid(), &load)?;
-            Ok(cost(done.cost))
+            let wire = ("wire", done.wire);
+            Ok(cost(done.cost).into_iter().chain([wire]).collect())
         }),
     }
 }
@@ -169,7 +128,7 @@ pub(super) const DEFLATE: Workload = Workload {
     title: "Fan-out with compression",
     about: "A program on the library that sends what it hears to all others, a message of 0.7 KB, 1,000 subscribers, one at a time: \
         compressed once for all, against one without compression whose messages are as long as the compressed ones.",
-    measures: DELIVERY_MEASURES,
+    measures: &[DELIVERY_CPU, DELIVERY_RATE],
     reference: Some(PLAIN),
     one_scale: false,
     jobs: |plan, place| {

@@ -1,15 +1,13 @@
 //! How cost grows: with workers, connections, the size of messages, and subscribers.
 
 use openline_bench::link::Target;
-use openline_bench::load::{self, Fanout};
-use openline_bench::wire::payload;
 
 use super::echo::{Shape, echo};
-use super::push::{Kind, fanout, thousands};
-use super::{
-    CPU, Job, MESSAGE_MEASURES, Measure, Workload, cost, nanoseconds, per_second, started,
-};
-use crate::servers::{OPENLINE, Program, RAW};
+use super::kinds::Kind;
+use super::memory::{OPENED_MEASURES, idle};
+use super::push::{fanout, thousands};
+use super::{CPU, Job, MESSAGE_MEASURES, Measure, Workload, nanoseconds, per_second};
+use crate::servers::{OPENLINE, PUSH, Program, RAW};
 
 const EITHER_MEASURES: &[Measure] = &[
     Measure {
@@ -71,27 +69,63 @@ pub(super) const WORKERS: Workload = Workload {
 pub(super) const CONNECTIONS: Workload = Workload {
     name: "growth-connections",
     title: "Growth with connections",
-    about: "Echo of 125 bytes, one message at a time on each connection.",
+    about: "Echo of 125 bytes, one message at a time on each connection that speaks: 64 of those that are open, or all of them. What \
+        all of them cost more than 64 is what the processor's caches do not hold, the kernel's sockets first: *raw* has it too.",
     measures: MESSAGE_MEASURES,
     reference: Some(RAW),
     one_scale: true,
     jobs: |plan, _| {
         let mut jobs = Vec::new();
-        for connections in up_to(&[64, 1_000, 5_000, 15_000], plan.leave_out) {
+        for open in up_to(&OPEN, plan.leave_out) {
+            for speaking in [64, open] {
+                for (server, program) in [
+                    (RAW, Program::Raw("echo", Some(125))),
+                    (OPENLINE, Program::Example("echo")),
+                ] {
+                    let shape = Shape {
+                        silent: open - speaking,
+                        ..Shape::new(speaking, 125, 1)
+                    };
+                    let speak = if speaking == open { "all" } else { "64" };
+                    let case = format!("{} open, {speak} speak", thousands(open));
+                    let job = echo(plan, shape, server, program, false);
+                    let rounds = plan.long_rounds;
+                    jobs.push(Job {
+                        case,
+                        rounds,
+                        ..job
+                    });
+                }
+            }
+        }
+        Ok(jobs)
+    },
+};
+
+/// How many connections are open.
+const OPEN: [usize; 3] = [1_000, 5_000, 15_000];
+
+pub(super) const MEMORY: Workload = Workload {
+    name: "growth-memory",
+    title: "Growth of memory with connections",
+    about: "Resident memory for each connection of the echo server, and for each subscriber of the push server by WebSocket, that \
+        says nothing, after the handshake.",
+    measures: OPENED_MEASURES,
+    reference: None,
+    one_scale: true,
+    jobs: |plan, _| {
+        let mut jobs = Vec::new();
+        for open in up_to(&OPEN, plan.leave_out) {
+            let case = format!("{} open", thousands(open));
             for (server, program) in [
                 (RAW, Program::Raw("echo", Some(125))),
-                (OPENLINE, Program::Example("echo")),
+                ("echo server", Program::Example("echo")),
             ] {
-                let job = echo(
-                    plan,
-                    Shape::new(connections, 125, 1),
-                    server,
-                    program,
-                    false,
-                );
-                let case = format!("{} connections", thousands(connections));
-                jobs.push(Job { case, ..job });
+                let target = |port| Target::websocket(port, "/");
+                jobs.push(idle(plan, &case, server, program, open, false, target));
             }
+            let target = |port| Kind::Openline.target(port);
+            jobs.push(idle(plan, &case, "push server", PUSH, open, false, target));
         }
         Ok(jobs)
     },
@@ -114,7 +148,12 @@ pub(super) const SIZES: Workload = Workload {
                 let shape = Shape::new(16, size, 1);
                 let case = shape.size_name();
                 let job = echo(plan, shape, server, program, false);
-                jobs.push(Job { case, ..job });
+                let rounds = plan.long_rounds;
+                jobs.push(Job {
+                    case,
+                    rounds,
+                    ..job
+                });
             }
         }
         Ok(jobs)
@@ -130,32 +169,12 @@ pub(super) const SUBSCRIBERS: Workload = Workload {
     one_scale: true,
     jobs: |plan, _| {
         let mut jobs = Vec::new();
-        for subscribers in up_to(&[10, 100, 1_000, 5_000, 15_000], plan.leave_out) {
+        for subscribers in up_to(&[100, 1_000, 10_000], plan.leave_out) {
             for kind in [Kind::Raw, Kind::Openline] {
                 let case = format!("{} subscribers", thousands(subscribers));
-                // Few subscribers make the publication itself visible: as many deliveries, not as many publications.
-                let load = Fanout {
-                    subscribers,
-                    publications: (plan.deliveries / subscribers as u64)
-                        .min(plan.deliveries / 100)
-                        .max(3),
-                    outstanding: 1,
-                    stalled: 0,
-                    watch_memory: false,
-                };
                 jobs.push(Job {
-                    case,
-                    server: kind.name().to_owned(),
-                    program: Some(kind.program()),
-                    rounds: plan.rounds,
-                    run: Box::new(move |running| {
-                        let running = started(running)?;
-                        let target: Target = kind.target(running.port);
-                        let publisher = kind.publisher(running.port, &payload(125));
-                        Ok(cost(
-                            load::fanout(&target, &publisher, running.pid(), &load)?.cost,
-                        ))
-                    }),
+                    rounds: plan.long_rounds,
+                    ..fanout(plan, &case, kind, subscribers, 1)
                 });
             }
         }
