@@ -130,20 +130,17 @@ class Run:
                        config='[history]\nage = "1h"\n')
 
     def killed(self):
+        servers = []
+
         def start(port=0):
-            return Server(self.scratch, "--data-dir", str(self.scratch / "killed"), port=port)
-
-        server = start()
-        last = [server]
-
-        def do(healthy):
-            last[0], seen = faults.killed(server, self.size, start, healthy)
-            return seen
+            servers.append(Server(self.scratch, "--data-dir", str(self.scratch / "killed"), port=port))
+            return servers[-1]
 
         try:
-            return self.beside_healthy(server, do, may_come_back=True)
+            return self.beside_healthy(start(), lambda healthy: faults.killed(servers[0], self.size, start, healthy),
+                                       may_come_back=True)
         finally:
-            last[0].stop()
+            servers[-1].stop()
 
 
 IN_MEMORY = {
