@@ -30,7 +30,10 @@ main() {
     CARGO_TARGET_DIR=$BENCH_TARGET cargo build --release --locked --manifest-path bench/Cargo.toml --workspace
     commit=$(git rev-parse --short HEAD)
     git diff --quiet HEAD -- crates bench || commit="$commit with changes"
-    # A group of its own, so that no server is left behind when this is stopped.
+    # A group of its own, so that no server is left behind when this is stopped; nor are their files.
+    TMPDIR=$(mktemp -d)
+    export TMPDIR
+    trap 'rm -rf "$TMPDIR"' EXIT
     set -m
     "$BENCH_TARGET/release/openline-bench" --docs docs --product "$target/release" --tools "$BENCH_TARGET/tools" \
         --date "$(date -u +%F)" --commit "$commit" "$@" &
