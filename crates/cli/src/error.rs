@@ -70,6 +70,8 @@ pub(crate) enum Error {
     Signals(#[source] io::Error),
     #[error("cannot set up TLS")]
     Tls(#[source] rustls::Error),
+    #[error("the socket that was handed over (LISTEN_FDS) is none that TCP listens on")]
+    Handed(#[source] io::Error),
     #[error(transparent)]
     Bind(BindError),
     #[error("cannot read the configuration file {}", path.display())]
@@ -285,20 +287,35 @@ fn shown(reason: &str) -> String {
 
 fn bind_hint(error: &BindError) -> Option<String> {
     match error {
-        BindError::InUse { address } => Some(format!(
-            "choose another address with --listen; {}:0 takes any free port",
+        BindError::InUse { key, address } => Some(format!(
+            "choose another address with --{}; {}:0 takes any free port",
+            key.replace('.', "-"),
             address.ip()
         )),
-        BindError::Listen { address, source } => match source.kind() {
-            io::ErrorKind::AddrNotAvailable => Some(format!(
-                "{} is not an address of this machine; choose another with --listen",
-                address.ip()
-            )),
-            io::ErrorKind::PermissionDenied => {
-                Some("choose a port above 1023 with --listen".to_owned())
+        BindError::Listen {
+            key,
+            address,
+            source,
+        } => {
+            let flag = key.replace('.', "-");
+            match source.kind() {
+                io::ErrorKind::AddrNotAvailable => Some(format!(
+                    "{} is not an address of this machine; choose another with --{flag}",
+                    address.ip()
+                )),
+                io::ErrorKind::PermissionDenied => {
+                    Some(format!("choose a port above 1023 with --{flag}"))
+                }
+                _ => None,
             }
-            _ => None,
-        },
+        }
+        BindError::NoProxies { .. } => {
+            Some("name them as addresses or networks: --proxies-trusted 10.0.0.0/8".to_owned())
+        }
+        BindError::Traces(_) => Some(
+            "where the configuration has no traces.endpoint, OTEL_EXPORTER_OTLP_ENDPOINT of the environment is taken"
+                .to_owned(),
+        ),
         BindError::Host { .. } => Some(
             "write --allow-host as push.example or push.example:8443, once for each host; there is no `*`"
                 .to_owned(),
@@ -427,16 +444,20 @@ mod tests {
 
     #[test]
     fn an_address_in_use_is_named_and_a_way_out_shown() {
-        let error = Error::Bind(BindError::InUse {
-            address: ([127, 0, 0, 1], 8000).into(),
-        });
-        let report = error.report();
-        assert!(report.contains("127.0.0.1:8000 is in use"), "{report}");
-        assert!(
-            report.contains("hint: choose another address with --listen; 127.0.0.1:0"),
-            "{report}"
-        );
-        assert_eq!(error.exit_code(), 1);
+        for (key, flag) in [
+            ("listen", "--listen"),
+            ("metrics.listen", "--metrics-listen"),
+        ] {
+            let error = Error::Bind(BindError::InUse {
+                key,
+                address: ([127, 0, 0, 1], 8000).into(),
+            });
+            let report = error.report();
+            assert!(report.contains("127.0.0.1:8000 is in use"), "{report}");
+            let hint = format!("hint: choose another address with {flag}; 127.0.0.1:0");
+            assert!(report.contains(&hint), "{report}");
+            assert_eq!(error.exit_code(), 1);
+        }
     }
 
     #[test]
