@@ -333,8 +333,9 @@ impl Reload {
             max_bodies: before.config.max_bodies,
             ..config
         };
-        self.app.publisher.set_limit(new.max_publication);
+        let limit = new.max_publication;
         self.app.change(current(new, self.address, Some(&before))?);
+        self.app.publisher.set_limit(limit);
         Ok(fixed)
     }
 }
