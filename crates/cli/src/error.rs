@@ -27,6 +27,8 @@ const NO_SERVER: &str =
 
 const NO_TLS: &str = "no TLS is spoken there; if that is meant to be, try http:// (or ws://) in place of https:// in --server";
 
+const NO_HTTP: &str = "no HTTP is spoken there; if that is TLS, try https:// (or wss://) in place of http:// in --server";
+
 const NO_HOST: &str = "is the host's name in --server right, and this machine connected?";
 
 /// Why a command ended without having done its work.
@@ -154,8 +156,8 @@ impl Error {
     /// Whether the same request may go well later.
     pub(crate) fn may_pass(&self) -> bool {
         match self {
+            Self::Request { source, .. } => !is_no_http(source),
             Self::Connect { .. }
-            | Self::Request { .. }
             | Self::NoAnswer { .. }
             | Self::Body(_)
             | Self::Silent(_)
@@ -213,6 +215,7 @@ impl Error {
             Self::Bind(BindError::Log(error)) => return log_hint(error),
             Self::Bind(error) => return bind_hint(error),
             Self::Connect { source, .. } => return connect_hint(source),
+            Self::Request { source, .. } if is_no_http(source) => NO_HTTP,
             Self::WebSocket(error) => return connect_hint(error),
             Self::MediaType { .. } | Self::Subprotocol(_) | Self::Json(_) | Self::UnknownObject => {
                 "is it an Openline server, and --server its URL?"
@@ -378,6 +381,14 @@ fn connect_hint(error: &(dyn std::error::Error + 'static)) -> Option<String> {
         };
     }
     None
+}
+
+/// Whether what was answered is no HTTP.
+fn is_no_http(error: &hyper_util::client::legacy::Error) -> bool {
+    let source = std::error::Error::source(error);
+    source
+        .and_then(|source| source.downcast_ref::<hyper::Error>())
+        .is_some_and(hyper::Error::is_parse)
 }
 
 /// Whether the other side of a TLS handshake spoke something else.

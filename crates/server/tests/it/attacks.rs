@@ -185,7 +185,7 @@ async fn attack_14_no_limit_of_zero_is_taken_server() {
             config.write_timeout = Duration::ZERO;
         }),
         ("timeouts.heartbeat", |config| {
-            config.heartbeat = Duration::ZERO
+            config.heartbeat = Duration::ZERO;
         }),
         ("drain", |config| {
             config.drain_timeout = Duration::ZERO;
