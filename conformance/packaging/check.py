@@ -69,12 +69,14 @@ def kubernetes(directory, user):
     for document in documents:
         for version in versions:
             kubernetes_validate.validate(document, version, strict=True)
-    config, deployment, service = documents
+    config, deployment, claim, service = documents
     drain, ports = configuration(config["data"]["openline.toml"])
     pod = deployment["spec"]["template"]["spec"]
     container, = pod["containers"]
     assert pod["terminationGracePeriodSeconds"] > drain, "terminationGracePeriodSeconds is longer than drain"
     assert pod["securityContext"]["runAsUser"] == user, "the image's user"
+    claims = [volume["persistentVolumeClaim"]["claimName"] for volume in pod["volumes"] if volume["name"] == "log"]
+    assert claims == [claim["metadata"]["name"]], "the log outlives the pod"
     assert [port["containerPort"] for port in container["ports"]] == ports
     names = {port["name"] for port in container["ports"]}
     assert {probe["httpGet"]["port"] for probe in (container["livenessProbe"], container["readinessProbe"])} <= names

@@ -27,6 +27,8 @@ const NO_SERVER: &str =
 
 const NO_TLS: &str = "no TLS is spoken there; if that is meant to be, try http:// (or ws://) in place of https:// in --server";
 
+const NO_HTTP: &str = "no HTTP is spoken there; if that is TLS, try https:// (or wss://) in place of http:// in --server";
+
 const NO_HOST: &str = "is the host's name in --server right, and this machine connected?";
 
 /// Why a command ended without having done its work.
@@ -70,6 +72,8 @@ pub(crate) enum Error {
     Signals(#[source] io::Error),
     #[error("cannot set up TLS")]
     Tls(#[source] rustls::Error),
+    #[error("the socket that was handed over (LISTEN_FDS) is none that TCP listens on")]
+    Handed(#[source] io::Error),
     #[error(transparent)]
     Bind(BindError),
     #[error("cannot read the configuration file {}", path.display())]
@@ -152,8 +156,8 @@ impl Error {
     /// Whether the same request may go well later.
     pub(crate) fn may_pass(&self) -> bool {
         match self {
+            Self::Request { source, .. } => !is_no_http(source),
             Self::Connect { .. }
-            | Self::Request { .. }
             | Self::NoAnswer { .. }
             | Self::Body(_)
             | Self::Silent(_)
@@ -211,6 +215,7 @@ impl Error {
             Self::Bind(BindError::Log(error)) => return log_hint(error),
             Self::Bind(error) => return bind_hint(error),
             Self::Connect { source, .. } => return connect_hint(source),
+            Self::Request { source, .. } if is_no_http(source) => NO_HTTP,
             Self::WebSocket(error) => return connect_hint(error),
             Self::MediaType { .. } | Self::Subprotocol(_) | Self::Json(_) | Self::UnknownObject => {
                 "is it an Openline server, and --server its URL?"
@@ -285,20 +290,35 @@ fn shown(reason: &str) -> String {
 
 fn bind_hint(error: &BindError) -> Option<String> {
     match error {
-        BindError::InUse { address } => Some(format!(
-            "choose another address with --listen; {}:0 takes any free port",
+        BindError::InUse { key, address } => Some(format!(
+            "choose another address with --{}; {}:0 takes any free port",
+            key.replace('.', "-"),
             address.ip()
         )),
-        BindError::Listen { address, source } => match source.kind() {
-            io::ErrorKind::AddrNotAvailable => Some(format!(
-                "{} is not an address of this machine; choose another with --listen",
-                address.ip()
-            )),
-            io::ErrorKind::PermissionDenied => {
-                Some("choose a port above 1023 with --listen".to_owned())
+        BindError::Listen {
+            key,
+            address,
+            source,
+        } => {
+            let flag = key.replace('.', "-");
+            match source.kind() {
+                io::ErrorKind::AddrNotAvailable => Some(format!(
+                    "{} is not an address of this machine; choose another with --{flag}",
+                    address.ip()
+                )),
+                io::ErrorKind::PermissionDenied => {
+                    Some(format!("choose a port above 1023 with --{flag}"))
+                }
+                _ => None,
             }
-            _ => None,
-        },
+        }
+        BindError::NoProxies { .. } => {
+            Some("name them as addresses or networks: --proxies-trusted 10.0.0.0/8".to_owned())
+        }
+        BindError::Traces(_) => Some(
+            "where the configuration has no traces.endpoint, OTEL_EXPORTER_OTLP_ENDPOINT of the environment is taken"
+                .to_owned(),
+        ),
         BindError::Host { .. } => Some(
             "write --allow-host as push.example or push.example:8443, once for each host; there is no `*`"
                 .to_owned(),
@@ -361,6 +381,14 @@ fn connect_hint(error: &(dyn std::error::Error + 'static)) -> Option<String> {
         };
     }
     None
+}
+
+/// Whether what was answered is no HTTP.
+fn is_no_http(error: &hyper_util::client::legacy::Error) -> bool {
+    let source = std::error::Error::source(error);
+    source
+        .and_then(|source| source.downcast_ref::<hyper::Error>())
+        .is_some_and(hyper::Error::is_parse)
 }
 
 /// Whether the other side of a TLS handshake spoke something else.
@@ -427,16 +455,20 @@ mod tests {
 
     #[test]
     fn an_address_in_use_is_named_and_a_way_out_shown() {
-        let error = Error::Bind(BindError::InUse {
-            address: ([127, 0, 0, 1], 8000).into(),
-        });
-        let report = error.report();
-        assert!(report.contains("127.0.0.1:8000 is in use"), "{report}");
-        assert!(
-            report.contains("hint: choose another address with --listen; 127.0.0.1:0"),
-            "{report}"
-        );
-        assert_eq!(error.exit_code(), 1);
+        for (key, flag) in [
+            ("listen", "--listen"),
+            ("metrics.listen", "--metrics-listen"),
+        ] {
+            let error = Error::Bind(BindError::InUse {
+                key,
+                address: ([127, 0, 0, 1], 8000).into(),
+            });
+            let report = error.report();
+            assert!(report.contains("127.0.0.1:8000 is in use"), "{report}");
+            let hint = format!("hint: choose another address with {flag}; 127.0.0.1:0");
+            assert!(report.contains(&hint), "{report}");
+            assert_eq!(error.exit_code(), 1);
+        }
     }
 
     #[test]

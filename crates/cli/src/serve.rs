@@ -136,8 +136,8 @@ fn start(load: &impl Fn() -> Result<Config, Error>) -> Result<(Shutdown, Config)
 
 async fn bind(config: Config) -> Result<Server, Error> {
     // A supervisor that has bound the socket hands it over (systemd's LISTEN_FDS).
-    let handed = ListenFd::from_env().take_tcp_listener(0).ok().flatten();
-    let server = match handed {
+    let handed = ListenFd::from_env().take_tcp_listener(0);
+    let server = match handed.map_err(Error::Handed)? {
         Some(listener) => Server::bind_to(listener, config).await,
         None => Server::bind(config).await,
     };

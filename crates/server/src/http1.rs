@@ -62,7 +62,8 @@ pub(crate) async fn serve(app: &Arc<App>, router: Router, io: Io, line: Arc<Line
                     tracing::debug!(%error, "a stream was given up");
                     return;
                 }
-                if asked.is_last {
+                // It may have ended since the server is to: who comes back belongs elsewhere.
+                if asked.is_last || app.drain.has_begun() {
                     break;
                 }
             }

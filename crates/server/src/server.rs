@@ -18,7 +18,7 @@ use crate::admin;
 use crate::auth::{Auth, AuthError};
 use crate::broker::{Broker, DiskBroker, MemoryBroker, OpenError, Retention};
 use crate::channel::{Channel, NameError};
-use crate::config::Config;
+use crate::config::{Config, ForwardedBy};
 use crate::connection::Connections;
 use crate::http::{App, BadEntry, Current, Guard};
 use crate::hub::Hub;
@@ -33,6 +33,9 @@ use crate::transport::ws;
 const MAX_REFUSALS: usize = 64;
 /// How long such a one may take to hear it.
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(2);
+/// The settings of addresses to listen on.
+const LISTEN: &str = "listen";
+const METRICS_LISTEN: &str = "metrics.listen";
 
 /// A server that listens, and answers once it is [run](Self::run).
 #[derive(Debug)]
@@ -52,9 +55,9 @@ impl Server {
     /// Needs a tokio runtime with I/O and time.
     pub async fn bind(config: Config) -> Result<Self, BindError> {
         config.check()?;
-        let listener = listen(config.listen).await?;
+        let listener = listen(LISTEN, config.listen).await?;
         let metrics = match config.metrics.listen {
-            Some(address) => Some(listen(address).await?),
+            Some(address) => Some(listen(METRICS_LISTEN, address).await?),
             None => None,
         };
         Self::on(listener, metrics, config).await
@@ -69,11 +72,15 @@ impl Server {
         config: Config,
     ) -> Result<Self, BindError> {
         let address = config.listen;
-        let failed = |source| BindError::Listen { address, source };
+        let failed = |source| BindError::Listen {
+            key: LISTEN,
+            address,
+            source,
+        };
         listener.set_nonblocking(true).map_err(failed)?;
         let listener = TcpListener::from_std(listener).map_err(failed)?;
         let metrics = match config.metrics.listen {
-            Some(address) => match listen(address).await {
+            Some(address) => match listen(METRICS_LISTEN, address).await {
                 Err(BindError::InUse { .. }) => None,
                 listening => Some(listening?),
             },
@@ -88,7 +95,11 @@ impl Server {
         mut config: Config,
     ) -> Result<Self, BindError> {
         let address = config.listen;
-        let failed = |source| BindError::Listen { address, source };
+        let failed = |source| BindError::Listen {
+            key: LISTEN,
+            address,
+            source,
+        };
         let address = listener.local_addr().map_err(failed)?;
         let asked = Arc::new(config.clone());
         // What may be done depends on who can reach the address that is really listened on.
@@ -223,9 +234,11 @@ impl Drop for Cut {
 async fn free(address: SocketAddr) -> TcpListener {
     /// How often it is tried.
     const LOOK: Duration = Duration::from_millis(100);
-    tracing::info!(%address, "the operators' port is in use: it is taken when it is free");
+    tracing::warn!(
+        "{address} (metrics.listen) is in use: it is taken when it is free, and there are no metrics before"
+    );
     loop {
-        match listen(address).await {
+        match listen(METRICS_LISTEN, address).await {
             Ok(listener) => return listener,
             Err(error) => tracing::debug!(%error, "not yet"),
         }
@@ -244,12 +257,16 @@ async fn let_go(app: Arc<App>) {
 
 /// Takes an address. Each server has its own for itself: no SO_REUSEPORT, which would let two of them
 /// share it in silence.
-async fn listen(address: SocketAddr) -> Result<TcpListener, BindError> {
+async fn listen(key: &'static str, address: SocketAddr) -> Result<TcpListener, BindError> {
     TcpListener::bind(address)
         .await
         .map_err(|source| match source.kind() {
-            io::ErrorKind::AddrInUse => BindError::InUse { address },
-            _ => BindError::Listen { address, source },
+            io::ErrorKind::AddrInUse => BindError::InUse { key, address },
+            _ => BindError::Listen {
+                key,
+                address,
+                source,
+            },
         })
 }
 
@@ -316,8 +333,9 @@ impl Reload {
             max_bodies: before.config.max_bodies,
             ..config
         };
-        self.app.publisher.set_limit(new.max_publication);
+        let limit = new.max_publication;
         self.app.change(current(new, self.address, Some(&before))?);
+        self.app.publisher.set_limit(limit);
         Ok(fixed)
     }
 }
@@ -460,16 +478,34 @@ pub enum BindError {
         "{address} is in use: another program listens there; stop it or choose another address"
     )]
     InUse {
+        /// The setting that asked for it.
+        key: &'static str,
         /// The address asked for.
         address: SocketAddr,
     },
     /// The address cannot be listened on.
     #[error("cannot listen on {address}")]
     Listen {
+        /// The setting that asked for it.
+        key: &'static str,
         /// The address asked for.
         address: SocketAddr,
         /// What the system said.
         source: io::Error,
+    },
+    /// Clients and operators are to be listened to on the same address.
+    #[error("listen and metrics.listen are both {address}: the operators' port is one of its own")]
+    OnePort {
+        /// The address.
+        address: SocketAddr,
+    },
+    /// It is said how proxies tell whose connections they hand on, and not who they are.
+    #[error(
+        "{key} says what proxies do, and proxies.trusted names none: nobody would be taken for one"
+    )]
+    NoProxies {
+        /// The setting that would do nothing.
+        key: &'static str,
     },
     /// The log in [`Config::data_dir`] cannot be opened.
     #[error(transparent)]
@@ -480,7 +516,7 @@ pub enum BindError {
     /// A limit or a time is out of its bounds.
     #[error("{name} is out of bounds: it must be {bounds}")]
     Limit {
-        /// The field of [`Config`].
+        /// The setting's key.
         name: &'static str,
         /// What it must be.
         bounds: &'static str,
@@ -533,6 +569,19 @@ impl Config {
     /// The first thing that is wrong.
     pub fn check(&self) -> Result<(), BindError> {
         bounds(self)?;
+        if self.metrics.listen == Some(self.listen) && self.listen.port() != 0 {
+            return Err(BindError::OnePort {
+                address: self.listen,
+            });
+        }
+        if self.proxies.trusted.is_empty() {
+            let useless = match (self.proxies.header, self.proxies.protocol) {
+                (ForwardedBy::None, false) => None,
+                (ForwardedBy::None, true) => Some("proxies.protocol"),
+                _ => Some("proxies.header"),
+            };
+            useless.map_or(Ok(()), |key| Err(BindError::NoProxies { key }))?;
+        }
         for name in self.namespaces.keys() {
             name.parse::<Channel>()
                 .map_err(|source| BindError::Namespace {
@@ -560,20 +609,20 @@ fn bounds(config: &Config) -> Result<(), BindError> {
         ("history.bytes", history.bytes),
         ("history.total_bytes", history.total_bytes.unwrap_or(1)),
         ("history.channels", history.channels),
-        ("max_publication", config.max_publication),
+        ("limits.publication", config.max_publication),
         (
-            "max_connections_per_address",
+            "limits.connections_per_address",
             config.max_connections_per_address,
         ),
-        ("accept_rate", config.accept_rate),
-        ("max_handshakes", config.max_handshakes),
-        ("request_rate", config.request_rate),
-        ("publish_rate", config.publish_rate),
-        ("max_memory", config.max_memory),
-        ("max_message", config.max_message),
-        ("message_rate", config.message_rate),
-        ("max_queue", config.max_queue),
-        ("max_idempotency_keys", config.max_idempotency_keys),
+        ("limits.accept_rate", config.accept_rate),
+        ("limits.handshakes", config.max_handshakes),
+        ("limits.request_rate", config.request_rate),
+        ("limits.publish_rate", config.publish_rate),
+        ("limits.memory", config.max_memory),
+        ("limits.message", config.max_message),
+        ("limits.message_rate", config.message_rate),
+        ("limits.queue", config.max_queue),
+        ("limits.idempotency_keys", config.max_idempotency_keys),
     ] {
         if limit == 0 {
             return Err(BindError::Limit {
@@ -585,14 +634,14 @@ fn bounds(config: &Config) -> Result<(), BindError> {
     for namespace in config.namespaces.values() {
         if namespace.history.bytes == Some(0) {
             return Err(BindError::Limit {
-                name: "namespaces.NAME.history.bytes",
+                name: "namespace.NAME.history.bytes",
                 bounds: AT_LEAST_ONE,
             });
         }
     }
     for (name, limit) in [
-        ("max_connections", config.max_connections),
-        ("max_bodies", config.max_bodies),
+        ("limits.connections", config.max_connections),
+        ("limits.bodies", config.max_bodies),
     ] {
         if !(1..=Semaphore::MAX_PERMITS).contains(&limit) {
             let bounds = "at least 1 and at most 2^61 - 1";
@@ -601,16 +650,16 @@ fn bounds(config: &Config) -> Result<(), BindError> {
     }
     let ages = config.namespaces.values();
     let ages = ages.filter_map(|namespace| namespace.history.age);
-    let ages = ages.map(|age| ("namespaces.NAME.history.age", age));
+    let ages = ages.map(|age| ("namespace.NAME.history.age", age));
     for (name, time) in [
         ("history.age", history.age),
         ("data_dir_wait", config.data_dir_wait),
-        ("header_timeout", config.header_timeout),
-        ("body_timeout", config.body_timeout),
-        ("idle_timeout", config.idle_timeout),
-        ("write_timeout", config.write_timeout),
-        ("heartbeat", config.heartbeat),
-        ("drain_timeout", config.drain_timeout),
+        ("timeouts.header", config.header_timeout),
+        ("timeouts.body", config.body_timeout),
+        ("timeouts.idle", config.idle_timeout),
+        ("timeouts.write", config.write_timeout),
+        ("timeouts.heartbeat", config.heartbeat),
+        ("drain", config.drain_timeout),
     ]
     .into_iter()
     .chain(ages)

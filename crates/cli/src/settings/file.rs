@@ -104,6 +104,7 @@ impl Reader<'_> {
         if let DeValue::Table(table) = value.get_ref()
             && self.is_table(&parts)
         {
+            self.config.name(&parts);
             return self.table(path, table);
         }
         let problem = match self.config.set(&parts, &raw(value.get_ref())) {
@@ -226,6 +227,17 @@ mod tests {
                 ),
             ]
         );
+    }
+
+    #[test]
+    fn a_table_with_a_name_is_one_without_anything_in_it_too() {
+        let mut config = Config::default();
+        let text = "[namespace.flights]\nhistory.count = 0\n[namespace.\"flights/kept\"]\n[key.a]\n[limits]\n";
+        assert_eq!(apply(text, &mut config), []);
+        let kept = config.namespace(&"flights/kept/1".parse().unwrap());
+        assert_eq!(kept.unwrap().history.count, None);
+        // Which has no hash, and that is an error.
+        assert!(config.check().is_err());
     }
 
     #[test]

@@ -332,3 +332,25 @@ fn post(server: &Server, channel: &str) {
     stream.read_to_string(&mut answer).unwrap();
     assert!(answer.starts_with("HTTP/1.1 201"), "{answer}");
 }
+
+#[test]
+fn a_server_that_speaks_tls_is_not_asked_again_without_it() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let asked = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        stream.read_exact(&mut [0; 5]).unwrap();
+        // An alert, since no TLS came.
+        stream.write_all(&[21, 3, 3, 0, 2, 2, 70]).unwrap();
+        stream.read_to_end(&mut Vec::new())
+    });
+    let output = run(&["publish", "a", "x", "--server", &url]);
+    assert_eq!(output.status.code(), Some(1));
+    let stderr = text(&output.stderr);
+    assert!(!stderr.contains("trying again"), "{stderr}");
+    assert!(
+        stderr.contains("hint: no HTTP is spoken there; if that is TLS, try https://"),
+        "{stderr}"
+    );
+    asked.join().unwrap().unwrap();
+}

@@ -129,6 +129,20 @@ fn a_second_server_takes_a_socket_over_and_no_connection_is_refused() {
     assert!(asking.join().unwrap() > 0);
 }
 
+/// It would listen where nobody asked it to.
+#[cfg(unix)]
+#[test]
+fn what_is_handed_over_and_is_no_listener_is_an_error() {
+    let script = r#"LISTEN_PID=$$ LISTEN_FDS=1 exec "$0" "$@" 3</dev/null"#;
+    let mut command = std::process::Command::new("sh");
+    command.args(["-c", script, env!("CARGO_BIN_EXE_openline")]);
+    command.args(["serve", "--memory", "--listen", "127.0.0.1:0"]);
+    let (status, log) = Running::run(&mut command).end_with_log();
+    assert_eq!(status.code(), Some(1));
+    let told = log.join("\n");
+    assert!(told.contains("handed over (LISTEN_FDS)"), "{told}");
+}
+
 #[test]
 fn a_log_that_no_terminal_shows_has_no_colours() {
     let mut command = support::command(&["serve", "--memory", "--listen", "127.0.0.1:0"]);

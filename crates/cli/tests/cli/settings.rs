@@ -75,6 +75,31 @@ fn a_check_looks_at_what_the_values_mean_too() {
             "traces.endpoint = \"collector\"\ntraces.ratio = 0.5",
             "neither an http nor an https URL",
         ),
+        (
+            "collector.toml",
+            "traces.endpoint = \"http://me:secret@far.example\"",
+            "traces.endpoint has a user name, a query or a fragment",
+        ),
+        (
+            "ports.toml",
+            "listen = \"127.0.0.1:9000\"\nmetrics.listen = \"127.0.0.1:9000\"",
+            "listen and metrics.listen are both 127.0.0.1:9000",
+        ),
+        (
+            "proxies.toml",
+            "proxies.header = \"forwarded\"",
+            "proxies.header says what proxies do, and proxies.trusted names none",
+        ),
+        (
+            "log.toml",
+            "log = \"inof\"",
+            "log.toml:1: `log`: \"inof\" is not understood",
+        ),
+        (
+            "limit.toml",
+            "limits.connections = \"18446744073709551615\"",
+            "limits.connections is out of bounds",
+        ),
     ] {
         let path = file(name, content);
         let output = run(&["check-config", path.to_str().unwrap()]);

@@ -189,6 +189,7 @@ fn the_operators_port_follows_when_the_first_has_ended() {
     second.says("is in use");
     first.running.signal("TERM");
     let second = Server::started(second);
+    second.running.says("(metrics.listen) is in use");
     assert_eq!(first.running.end().code(), Some(0));
     while ready().is_err() {
         std::thread::yield_now();

@@ -161,7 +161,7 @@ pub enum AuthError {
         name: String,
     },
     /// The address of the key set, or of the webhook, is none.
-    #[error("{key}: {url:?} is neither an https URL, nor an http one of this machine, nor a file")]
+    #[error("{key}: {url:?} is neither an https URL nor an http one of this machine")]
     Url {
         /// The setting.
         key: &'static str,

@@ -64,6 +64,10 @@ pub trait Settings: Default + PartialEq {
     /// Why it was not set; nothing has changed then.
     fn set(&mut self, path: &[&str], value: &Raw) -> Result<(), SettingError>;
 
+    /// Makes the table with a name of one's own that has that path, with defaults, if it is not there: one in which nothing is
+    /// set counts too. Other paths change nothing.
+    fn name(&mut self, path: &[&str]);
+
     /// Appends the keys of what a reload cannot put into force and differs from `new`.
     fn fixed(&self, new: &Self, at: &[&'static str], keys: &mut Vec<String>);
 }
@@ -218,6 +222,15 @@ macro_rules! settings {
                     }
                 )*)?
                 Err($crate::config::SettingError::Unknown)
+            }
+
+            #[allow(unused_variables)]
+            fn name(&mut self, path: &[&str]) {
+                $($(
+                    if let [stringify!($nkey), name] = path {
+                        self.$nfield.entry((*name).to_owned()).or_default();
+                    }
+                )*)?
             }
 
             #[allow(unused_variables)]

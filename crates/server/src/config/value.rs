@@ -348,7 +348,18 @@ impl Kind for LogFilter {
     const FORM: &'static str = "a level or filters: \"info\", \"warn,openline_server=debug\"";
 
     fn read(raw: &Raw) -> Result<String, String> {
-        Ok(raw.text()?.to_owned())
+        const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+        let text = raw.text()?;
+        // A word alone that is no level would be taken for the name of a part of the program, and nothing be logged.
+        let names_a_level = |filter: &str| {
+            let level = filter.rsplit_once('=').map_or(filter, |(_, level)| level);
+            let level = level.trim();
+            LEVELS.iter().any(|known| known.eq_ignore_ascii_case(level))
+        };
+        if !text.split(',').all(names_a_level) {
+            return Err(raw.wrong());
+        }
+        Ok(text.to_owned())
     }
 
     fn show(value: &String) -> Option<String> {
@@ -646,6 +657,30 @@ mod tests {
             assert!(Time::read(&text(wrong)).is_err(), "{wrong}");
         }
         assert!(Time::read(&Raw::Integer(30)).is_err(), "a number of what?");
+    }
+
+    #[test]
+    fn a_filter_of_the_log_names_a_level() {
+        for right in [
+            "info",
+            "WARN",
+            "off",
+            "warn,openline_server=debug",
+            "a::b=trace, error",
+        ] {
+            assert_eq!(LogFilter::read(&text(right)), Ok(right.to_owned()));
+        }
+        for wrong in [
+            "",
+            "inof",
+            "verbose",
+            "openline_server",
+            "a=debugg",
+            "info,",
+            "3",
+        ] {
+            assert!(LogFilter::read(&text(wrong)).is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -39,6 +39,12 @@ pub enum TracesError {
         /// What was written.
         url: String,
     },
+    /// The collector's address has what cannot be sent, or what no path can be appended to. It is not shown: a password may
+    /// stand in it.
+    #[error(
+        "traces.endpoint has a user name, a query or a fragment; write it as http://localhost:4318"
+    )]
+    Parts,
     /// No TLS client can be set up.
     #[error("traces.endpoint: cannot set up TLS")]
     Tls(#[source] rustls::Error),
@@ -69,6 +75,9 @@ impl Traces {
         let Some(endpoint) = &config.endpoint else {
             return Ok(None);
         };
+        if endpoint.contains(['@', '?', '#']) {
+            return Err(TracesError::Parts);
+        }
         let url = format!("{}/v1/traces", endpoint.trim_end_matches('/'));
         let fetch = Fetch::new(&url, Plain::Anywhere).map_err(|error| match error {
             Unusable::Url => TracesError::Url {

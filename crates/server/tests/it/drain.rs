@@ -63,6 +63,25 @@ async fn everybody_is_let_go_properly() {
     );
 }
 
+/// Who comes back on it would be told 503, after which an `EventSource` does not come again.
+#[tokio::test]
+async fn the_end_of_a_stream_is_its_connections_end() {
+    for form in ["text/event-stream", "application/x-ndjson"] {
+        let mut server = Harness::start().await;
+        let mut stream = server.stream("/channels/a", &[("Accept", form)]).await;
+        server.publish("a", "1").await;
+        while !stream.until("\n").await.unwrap().contains('1') {}
+        // It goes on after the streams.
+        let mut publishing = server.publication_under_way("/channels/b", &[]).await;
+        server.shut_down();
+        while stream.until("\n").await.is_some() {}
+        stream.send(&request("GET", "/channels/a", &[], b"")).await;
+        assert!(stream.is_gone().await, "{form}");
+        publishing.send(b"x").await;
+        assert_eq!(publishing.response("POST").await.status, 201);
+    }
+}
+
 /// Who publishes on a connection that it keeps is told whether it was heard, and that it was the last time there.
 #[tokio::test]
 async fn a_kept_connection_is_answered_once_more() {
