@@ -144,8 +144,11 @@ async fn speak(
                 let parts = connection.into_parts();
                 let mut wire = parts.io.into_inner();
                 match line.takeover.heir() {
-                    // One that is gone wants nothing.
-                    Some(heir) => drop(heir.send((wire.into_io(), parts.read_buf))),
+                    Some(heir) => {
+                        wire.put_back(&parts.read_buf);
+                        // One that is gone wants nothing.
+                        drop(heir.send(wire.into_parts()));
+                    }
                     None => drop(wire.shutdown().await),
                 }
             }
