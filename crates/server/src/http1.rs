@@ -62,7 +62,8 @@ pub(crate) async fn serve(app: &Arc<App>, router: Router, io: Io, line: Arc<Line
                     tracing::debug!(%error, "a stream was given up");
                     return;
                 }
-                if asked.is_last {
+                // Who is told to come back is to do so elsewhere.
+                if asked.is_last || app.drain.has_begun() {
                     break;
                 }
             }

@@ -99,6 +99,8 @@ pub(crate) struct Fanning {
 /// Connections that a task writes to before other tasks have their turn, and before it lets go of the seats.
 const TURN: u32 = 64;
 const AT_ONCE: u32 = 16;
+/// Places for turns that a task keeps while it waits; the room of a larger burst is given back.
+const KEPT_CAPACITY: usize = 1024;
 
 impl Fan {
     /// With as many lists as this process has processors.
@@ -173,6 +175,7 @@ async fn see_to(hub: &Hub, number: usize, delivered: &(impl Fn(u64, Timestamp) +
             begun.extend(shards.map(|shard| Turn::new(shard, since)));
         }
         let Some(mut turn) = begun.pop_front() else {
+            begun.shrink_to(KEPT_CAPACITY);
             list.wake.notified().await;
             continue;
         };
