@@ -62,7 +62,7 @@ pub(crate) async fn serve(app: &Arc<App>, router: Router, io: Io, line: Arc<Line
                     tracing::debug!(%error, "a stream was given up");
                     return;
                 }
-                // It may have ended since the server is to: who comes back belongs elsewhere.
+                // Who is told to come back is to do so elsewhere.
                 if asked.is_last || app.drain.has_begun() {
                     break;
                 }
@@ -145,8 +145,11 @@ async fn speak(
                 let parts = connection.into_parts();
                 let mut wire = parts.io.into_inner();
                 match line.takeover.heir() {
-                    // One that is gone wants nothing.
-                    Some(heir) => drop(heir.send((wire.into_io(), parts.read_buf))),
+                    Some(heir) => {
+                        wire.put_back(&parts.read_buf);
+                        // One that is gone wants nothing.
+                        drop(heir.send(wire.into_parts()));
+                    }
                     None => drop(wire.shutdown().await),
                 }
             }

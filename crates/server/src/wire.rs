@@ -87,9 +87,9 @@ impl Wire {
         }
     }
 
-    /// The bare connection.
-    pub(crate) fn into_io(self) -> Io {
-        self.io
+    /// The bare connection, and what comes before all that is still to be received.
+    pub(crate) fn into_parts(self) -> (Io, Bytes) {
+        (self.io, self.before)
     }
 
     /// Puts `bytes` before all that is still to be received.

@@ -11,7 +11,7 @@ use std::time::Instant;
 use jiff::Timestamp;
 use prometheus_client::metrics::histogram::Histogram;
 use tokio::sync::Notify;
-use tokio::task::{JoinSet, yield_now};
+use tokio::task::{JoinSet, unconstrained, yield_now};
 
 use super::Hub;
 use super::outlet::Outlet;
@@ -64,8 +64,10 @@ struct Log {
     first: u64,
     /// What the items weigh that nobody has begun to write.
     weight: usize,
-    /// It is on a list.
+    /// It is on a list, or being written.
     is_due: bool,
+    /// When the first of those came that wait behind what is being written.
+    since: Option<Instant>,
 }
 
 /// One that is written to.
@@ -94,9 +96,11 @@ pub(crate) struct Fanning {
     _tasks: JoinSet<()>,
 }
 
-/// Connections that a task writes to before others have their turn, and before it lets go of the seats.
+/// Connections that a task writes to before other tasks have their turn, and before it lets go of the seats.
 const TURN: u32 = 64;
 const AT_ONCE: u32 = 16;
+/// Places for turns that a task keeps while it waits; the room of a larger burst is given back.
+const KEPT_CAPACITY: usize = 1024;
 
 impl Fan {
     /// With as many lists as this process has processors.
@@ -149,51 +153,98 @@ impl Hub {
         let mut tasks = JoinSet::new();
         for number in 0..self.inner.fan.lists() {
             let (hub, delivered) = (self.clone(), delivered.clone());
-            tasks.spawn(async move { see_to(&hub, number, &delivered).await });
+            // It gives way by itself. Under the runtime's budget, connections would seem full that are not.
+            tasks.spawn(unconstrained(async move {
+                see_to(&hub, number, &delivered).await;
+            }));
         }
         Fanning { _tasks: tasks }
     }
 }
 
-/// Writes what waits for those on one list, for ever.
+/// Writes what waits for those on one list, for ever. Each part of a group has its turn after the others have had theirs, so
+/// that one with many subscribers holds nobody up.
 async fn see_to(hub: &Hub, number: usize, delivered: &(impl Fn(u64, Timestamp) + Sync)) {
     let list = &hub.inner.fan.lists[number];
-    let mut due = Due::default();
+    let (mut due, mut begun) = (Due::default(), VecDeque::new());
+    let mut room = TURN;
     loop {
         mem::swap(&mut *list.lock(), &mut due);
-        let Some(since) = due.since.take() else {
+        if let Some(since) = due.since.take() {
+            let shards = due.shards.drain(..);
+            begun.extend(shards.map(|shard| Turn::new(shard, since)));
+        }
+        let Some(mut turn) = begun.pop_front() else {
+            begun.shrink_to(KEPT_CAPACITY);
             list.wake.notified().await;
             continue;
         };
-        for shard in due.shards.drain(..) {
-            write(hub, &shard, delivered).await;
+        if turn.go_on(hub, &mut room, delivered) {
+            begun.push_back(turn);
         }
-        hub.inner.fan.times.observe(since.elapsed().as_secs_f64());
-    }
-}
-
-/// Writes to each of a shard what waits for it. One whose connection does not take it all has to see to the rest itself.
-async fn write(hub: &Hub, shard: &Arc<Shard>, delivered: &(impl Fn(u64, Timestamp) + Sync)) {
-    let (first, items) = shard.begin();
-    let Some(newest) = items.last().map(|newest| newest.time()) else {
-        return;
-    };
-    let (mut from, mut count, mut stuck) = (0, 0, Vec::new());
-    while let Some(handed) = shard.write(from..from + AT_ONCE, first, &items, &mut stuck) {
-        count += handed;
-        if !stuck.is_empty() {
-            hub.unseat(shard, &mut stuck);
-        }
-        from += AT_ONCE;
-        if from % TURN == 0 {
-            delivered(mem::take(&mut count), newest);
+        if room == 0 {
+            room = TURN;
             yield_now().await;
         }
     }
-    if count > 0 {
-        delivered(count, newest);
+}
+
+/// What is being written to the subscribers of a shard.
+struct Turn {
+    shard: Arc<Shard>,
+    since: Instant,
+    /// The position of the first of the items, which are looked for when the turn has come.
+    items: Option<(u64, Vec<Arc<Publication>>)>,
+    /// The number of the next seat.
+    from: u32,
+}
+
+impl Turn {
+    fn new(shard: Arc<Shard>, since: Instant) -> Self {
+        Self {
+            shard,
+            since,
+            items: None,
+            from: 0,
+        }
     }
-    shard.written(first + items.len() as u64);
+
+    /// Writes to as many as there is room for; tells whether there is more to do. One whose connection does not take it all
+    /// has to see to the rest itself.
+    fn go_on(&mut self, hub: &Hub, room: &mut u32, delivered: &impl Fn(u64, Timestamp)) -> bool {
+        let shard = &self.shard;
+        let (first, items) = self.items.get_or_insert_with(|| shard.begin());
+        if let Some(newest) = items.last() {
+            let (mut count, mut stuck) = (0, Vec::new());
+            while *room > 0 {
+                let some = self.from..self.from + AT_ONCE.min(*room);
+                self.from = some.end;
+                let Some(handed) = shard.write(some, *first, items, &mut stuck, room) else {
+                    break;
+                };
+                count += handed;
+                if !stuck.is_empty() {
+                    hub.unseat(shard, &mut stuck);
+                }
+            }
+            if count > 0 {
+                delivered(count, newest.time());
+            }
+            if self.from < shard.seats().end() {
+                return true;
+            }
+        }
+        let waits = shard.written(*first + items.len() as u64);
+        hub.inner
+            .fan
+            .times
+            .observe(self.since.elapsed().as_secs_f64());
+        let Some(since) = waits else {
+            return false;
+        };
+        (self.since, self.items, self.from) = (since, None, 0);
+        true
+    }
 }
 
 impl Shard {
@@ -217,6 +268,9 @@ impl Shard {
         let weight = log.weight + publication.weight();
         if weight > bound && log.weight > 0 {
             return Entered::TooMuch;
+        }
+        if log.weight == 0 && log.is_due {
+            log.since = Some(Instant::now());
         }
         log.weight = weight;
         log.items.push_back(Arc::clone(publication));
@@ -250,19 +304,20 @@ impl Shard {
     /// that who does not get all of it finds the rest.
     fn begin(&self) -> (u64, Vec<Arc<Publication>>) {
         let mut log = self.log();
-        log.is_due = false;
         log.weight = 0;
+        log.since = None;
         (log.first, log.items.iter().map(Arc::clone).collect())
     }
 
-    /// Writes to some of them, and tells who has not got it all; how many publications were handed over, or `None` behind
-    /// the last of the seats.
+    /// Writes to some of them, for each of which a little of the room is used, and tells who has not got it all; how many
+    /// publications were handed over, or `None` behind the last of the seats.
     fn write(
         &self,
         some: Range<u32>,
         first: u64,
         items: &[Arc<Publication>],
         stuck: &mut Vec<(u32, Arc<Queue>)>,
+        room: &mut u32,
     ) -> Option<u64> {
         let mut seats = self.seats();
         if some.start >= seats.end() {
@@ -276,6 +331,7 @@ impl Shard {
             let Some(waiting) = waiting.filter(|waiting| !waiting.is_empty()) else {
                 continue;
             };
+            *room = room.saturating_sub(1);
             let (taken, left) = seat.outlet.deliver(waiting);
             seat.next += taken as u64;
             count += taken as u64;
@@ -286,8 +342,8 @@ impl Shard {
         Some(count)
     }
 
-    /// All have got what is in front of that position.
-    fn written(&self, end: u64) {
+    /// All have got what is in front of that position. When what waits behind it came, which is to be written next.
+    fn written(&self, end: u64) -> Option<Instant> {
         let mut log = self.log();
         let count = end.saturating_sub(log.first) as usize;
         let count = count.min(log.items.len());
@@ -295,7 +351,10 @@ impl Shard {
         log.first += count as u64;
         if log.items.is_empty() {
             log.items = VecDeque::new();
+            log.is_due = false;
+            return None;
         }
+        Some(log.since.unwrap_or_else(Instant::now))
     }
 
     fn log(&self) -> MutexGuard<'_, Log> {
@@ -311,7 +370,7 @@ impl List {
 
 #[cfg(test)]
 mod tests {
-    use std::task::{Context, Poll, Waker};
+    use std::task::{Context, Poll, Wake, Waker};
     use std::time::Duration;
 
     use bytes::Bytes;
@@ -324,14 +383,18 @@ mod tests {
     use crate::hub::{Lagged, Live, Rhythm, Thinning};
     use crate::publication::Content;
 
-    fn publish(hub: &Hub, offset: u64, size: usize) {
+    fn of(channel: &str, offset: u64, size: usize) -> Arc<Publication> {
         let mut body = offset.to_string();
         body.push_str(&" ".repeat(size));
         let content = Content::new("text/plain", Bytes::from(body)).unwrap();
         let cursor = Cursor::after(Epoch::random(), offset);
-        let channel = "a".parse().unwrap();
-        let publication = Publication::new(channel, cursor, Timestamp::UNIX_EPOCH, content);
-        hub.lock().publish(&Arc::new(publication));
+        let channel = channel.parse().unwrap();
+        let time = Timestamp::UNIX_EPOCH;
+        Arc::new(Publication::new(channel, cursor, time, content))
+    }
+
+    fn publish(hub: &Hub, offset: u64, size: usize) {
+        hub.lock().publish(&of("a", offset, size));
     }
 
     /// A subscriber and its client, attached.
@@ -415,13 +478,57 @@ mod tests {
         drop(client);
     }
 
+    #[tokio::test]
+    async fn many_channels_at_once_seem_no_full_connections() {
+        let hub = Hub::new(1 << 20);
+        let _fanning = hub.fan_out(|_, _| {});
+        let names: Vec<String> = (0..1000).map(|number| format!("a/{number}")).collect();
+        let mut all: Vec<_> = names.iter().map(|name| attached(&hub, name)).collect();
+        for (offset, name) in (1..).zip(&names) {
+            hub.lock().publish(&of(name, offset, 1));
+        }
+        for (offset, (live, client, _)) in (1..).zip(&mut all) {
+            assert_eq!(told(client).await, offset);
+            assert!(!is_returned(live), "{offset}");
+        }
+    }
+
+    #[tokio::test]
+    async fn one_with_many_subscribers_does_not_hold_up_the_others() {
+        const MANY: u32 = 1000;
+        let hub = Hub::new(1 << 20);
+        let lists = hub.inner.fan.lists() as u32;
+        let many: Vec<_> = (0..MANY * lists).map(|_| attached(&hub, "a")).collect();
+        // Each list has one of the others behind the part of the many.
+        let others: Vec<_> = (0..lists).map(|number| format!("b/{number}")).collect();
+        let mut lives: Vec<_> = others.iter().map(|name| attached(&hub, name)).collect();
+        hub.lock().publish(&of("a", 1, 1));
+        for name in &others {
+            hub.lock().publish(&of(name, 2, 1));
+        }
+        let (counted, mut counts) = mpsc::unbounded_channel();
+        let _fanning = hub.fan_out(move |count, _| counted.send(count).unwrap());
+        for (_, client, _) in &mut lives {
+            assert_eq!(told(client).await, 2);
+        }
+        let mut before = 0;
+        while let Ok(count) = counts.try_recv() {
+            before += count;
+        }
+        assert!(before < u64::from(MANY), "{before}");
+        while before < u64::from(MANY * lists + lists) {
+            before += counts.recv().await.unwrap();
+        }
+        drop(many);
+    }
+
     /// Of every channel the newest is enough.
     #[derive(Debug)]
     struct Newest;
 
     impl Thinning for Newest {
         fn of(&self, filter: &Filter) -> Option<Rhythm> {
-            (filter.to_string() == "a").then_some(Rhythm::Free)
+            filter.to_string().starts_with('a').then_some(Rhythm::Free)
         }
 
         fn is_thinned(&self, _: &Channel) -> bool {
@@ -445,6 +552,44 @@ mod tests {
         assert!(hub.replaced() > 10);
     }
 
+    /// Does what a task that is writing does next, as soon as somebody is woken.
+    struct Writing(Arc<Shard>);
+
+    impl Wake for Writing {
+        fn wake(self: Arc<Self>) {
+            // While others have the seats it waits.
+            if let Ok(seats) = self.0.seats.try_lock() {
+                assert!(seats.is_empty());
+                drop(seats);
+                self.0.written(1);
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn who_is_taken_from_one_that_writes_loses_nothing_of_it() {
+        let hub = Hub::new(4 * 1024);
+        let (mut whole, _client, _receiver) = attached(&hub, "a/*");
+        hub.set_thinning(Some(Arc::new(Newest)));
+        let (mut thinned, _other, _other_receiver) = attached(&hub, "a/*");
+        hub.lock().publish(&of("a/b", 1, 1));
+        let shard = Arc::clone(&hub.inner.fan.lists[0].lock().shards[0]);
+        assert_eq!(shard.begin().1.len(), 1);
+        let writing = Waker::from(Arc::new(Writing(shard)));
+        assert!(
+            whole
+                .poll_returned(&Context::from_waker(&writing))
+                .is_pending()
+        );
+        for offset in 2..=20 {
+            hub.lock().publish(&of("a/a", offset, 100));
+        }
+        let offset = |live: &mut Live| live.try_next().map(|next| next.map(|next| next.offset()));
+        assert_eq!(offset(&mut whole), Err(Lagged));
+        assert_eq!(offset(&mut thinned), Ok(Some(1)));
+        assert_eq!(offset(&mut thinned), Ok(Some(20)));
+    }
+
     #[test]
     fn what_is_written_needs_no_room_and_one_always_fits() {
         let fan = Fan::new();
@@ -459,8 +604,8 @@ mod tests {
         assert_eq!(shard.push(&one, 1), Entered::TooMuch);
         let (first, items) = shard.begin();
         assert_eq!((first, items.len()), (0, 1));
-        assert_eq!(shard.push(&one, 1), Entered::Due);
-        shard.written(1);
+        assert_eq!(shard.push(&one, 1), Entered::Waits);
+        assert!(shard.written(1).is_some());
         let mut left = 0;
         shard.each_since(0, |_| left += 1);
         assert_eq!((left, shard.end()), (1, 2));

@@ -177,7 +177,9 @@ impl Side {
     /// More waits for all of them than may: those that are sent everything are let go, for the others what is kept waits in
     /// their queues.
     fn clear(&mut self, queued: &mut Slots<Arc<Queue>>, sink: &mut Sink<'_>) {
-        let seats = mem::take(&mut *self.shard.seats());
+        // Kept to the end: the task that may be writing would take what it has begun for written.
+        let mut taken = self.shard.seats();
+        let seats = mem::take(&mut *taken);
         self.seated = 0;
         for seat in seats.iter() {
             let number = queued.insert(Arc::clone(&seat.queue));
@@ -192,5 +194,6 @@ impl Side {
             }
         }
         self.shard.clear();
+        drop(taken);
     }
 }

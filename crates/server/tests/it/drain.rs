@@ -180,6 +180,20 @@ async fn a_server_that_is_dropped_leaves_no_websocket_behind() {
 }
 
 #[tokio::test]
+async fn who_listened_comes_back_on_another_connection() {
+    let mut server = Harness::start().await;
+    let mut stream = server
+        .stream("/channels/a", &[("Accept", "text/event-stream")])
+        .await;
+    assert_eq!(stream.event().await.unwrap().name, "ready");
+    server.shut_down();
+    assert!(stream.event().await.is_none());
+    // The next server can answer that, and this one would only refuse it.
+    stream.send(&request("GET", "/channels/a", &[], b"")).await;
+    assert!(stream.is_at_end().await);
+}
+
+#[tokio::test]
 async fn a_stream_with_much_to_send_ends_before_it() {
     const COUNT: usize = 100;
     let mut server = Harness::with(|config| config.history.bytes = 40 << 20).await;

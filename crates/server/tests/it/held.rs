@@ -58,6 +58,42 @@ async fn what_is_asked_behind_a_held_request_is_answered_after_it() {
 }
 
 #[tokio::test]
+async fn what_a_websocket_is_sent_behind_a_held_request_is_all_heard() {
+    const PING: [u8; 6] = [0x89, 0x80 | 105, 0, 0, 0, 0];
+    const TEXT: [u8; 8] = [0x81, 0x80 | 2, 0, 0, 0, 0, b'h', b'i'];
+    let server = Harness::with(with_metrics).await;
+    // So long that more is read behind it at once than of a new request.
+    let long = "x".repeat(20_000);
+    let poll = request("GET", "/channels/a", &[WAIT, ("X", &long)], b"");
+    let opening = [
+        ("Upgrade", "websocket"),
+        ("Connection", "Upgrade"),
+        ("Sec-WebSocket-Version", "13"),
+        ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="),
+    ];
+    let opening = request("GET", "/channels/b", &opening, b"");
+    let pings = [&PING[..], &[b'x'; 105]].concat().repeat(400);
+    let mut connection = server.connect().await;
+    connection
+        .send(&[&poll[..], &opening, &pings, &TEXT].concat())
+        .await;
+    held(&server, 1.0).await;
+    server.publish("a", "news").await;
+    assert_eq!(connection.response("GET").await.text(), "news");
+    assert_eq!(connection.head().await.0, 101);
+    loop {
+        let head = connection.bytes(2).await;
+        let payload = connection.bytes(usize::from(head[1])).await;
+        if head[0] == 0x88 {
+            // The text is one too much; nothing before it is wrong.
+            assert_eq!(payload[..2], 1008_u16.to_be_bytes());
+            return;
+        }
+        assert_eq!((head[0], head[1]), (0x8a, 105));
+    }
+}
+
+#[tokio::test]
 async fn an_answer_to_head_is_held_as_well_and_has_no_body() {
     let server = Harness::with(with_metrics).await;
     let mut connection = hold(&server, "HEAD", &[WAIT, ("Origin", "http://localhost")]).await;
