@@ -301,6 +301,35 @@ async fn an_end_right_behind_a_message_is_always_seen() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn an_end_that_is_there_before_the_connection_is_always_seen() {
+    let mut connections = JoinSet::new();
+    for _ in 0..64 {
+        connections.spawn(async {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = listener.local_addr().unwrap();
+            for _ in 0..200 {
+                let mut client = TcpStream::connect(address).await.unwrap();
+                let (stream, _) = listener.accept().await.unwrap();
+                // More than is read together with the request.
+                let sent = [REQUEST.as_bytes(), &frame(true, 0x82, &[7; 30_000])].concat();
+                client.write_all(&sent).await.unwrap();
+                client.shutdown().await.unwrap();
+                let mut ws = Acceptor::default()
+                    .config(no_pings())
+                    .accept(stream)
+                    .await
+                    .unwrap();
+                let message = ws.next().await.unwrap().unwrap();
+                assert_eq!(message.as_bytes()[..], [7; 30_000]);
+                let next = ws.next().await;
+                assert!(matches!(next, Some(Err(Error::Disconnected))), "{next:?}");
+            }
+        });
+    }
+    connections.join_all().await;
+}
+
 #[tokio::test]
 async fn one_that_is_dropped_while_it_waits_is_closed() {
     let (mut ws, mut client) = pair(no_pings()).await;
