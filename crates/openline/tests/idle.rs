@@ -9,7 +9,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use common::{REQUEST, frame, read_head};
-use openline::{Acceptor, CloseCode, Config, Error, Server, WebSocket};
+use openline::{Acceptor, CloseCode, Config, Error, Kind, Server, WebSocket, corked};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Builder;
@@ -283,6 +283,54 @@ async fn many_that_talk_at_once_in_messages_of_all_sizes_lose_nothing() {
         });
     }
     clients.join_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn several_who_send_corked_and_in_pieces_all_come_through_in_their_order() {
+    const SENDERS: u8 = 6;
+    const MESSAGES: u8 = 200;
+    const SIZE: usize = 3000;
+    for _ in 0..20 {
+        let (ws, client) = pair(no_pings().max_outbox(8 * SIZE)).await;
+        let (sender, mut receiver) = ws.split();
+        let receiving = tokio::spawn(async move { receiver.next().await.is_none() });
+        let mut senders = JoinSet::new();
+        for name in 0..SENDERS {
+            let mut sender = sender.clone();
+            let sending = async move {
+                for number in 0..MESSAGES {
+                    let bytes = [[name, number].as_slice(), &[0; SIZE]].concat();
+                    if number % 3 < 2 {
+                        sender.send(bytes).await.unwrap();
+                    } else {
+                        let mut writer = sender.writer(Kind::Binary).await.unwrap();
+                        writer.write(&bytes[..10]).await.unwrap();
+                        writer.write(&bytes[10..]).await.unwrap();
+                        writer.finish().await.unwrap();
+                    }
+                }
+            };
+            match name % 2 {
+                0 => senders.spawn(corked(sending)),
+                _ => senders.spawn(sending),
+            };
+        }
+        let mut client = WebSocket::client(client, Arc::new(no_pings()));
+        let mut next = [0; SENDERS as usize];
+        for count in 0..usize::from(SENDERS) * usize::from(MESSAGES) {
+            if count % 20 == 0 {
+                client.feed_ping(&[7]).unwrap();
+            }
+            let message = client.next().await.unwrap().unwrap();
+            let bytes = message.as_bytes();
+            assert_eq!(bytes.len(), SIZE + 2);
+            assert_eq!(bytes[1], next[usize::from(bytes[0])]);
+            next[usize::from(bytes[0])] += 1;
+        }
+        senders.join_all().await;
+        client.close(CloseCode::NORMAL, "").await.unwrap();
+        assert!(receiving.await.unwrap());
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
