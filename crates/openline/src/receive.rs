@@ -340,10 +340,7 @@ impl Receive {
     /// Waits for the next deadline; ready when one has passed.
     fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let deadline = self.deadline();
-        // Asked of the clock too: a task that has used up its share finds every timer pending.
-        if deadline.is_none_or(|at| at > now()) {
-            ready!(self.timer.poll(deadline, &self.shared, cx));
-        }
+        ready!(self.timer.poll(deadline, &self.shared, cx));
         self.check_deadlines();
         Poll::Ready(())
     }

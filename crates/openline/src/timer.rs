@@ -67,6 +67,7 @@ impl Alarm {
         {
             return Poll::Pending;
         }
+        // Asked of the clock: a task that has used up its share finds every timer pending.
         let left = deadline.map(|at| at.saturating_duration_since(now()));
         if left.is_some_and(|left| left.is_zero()) {
             return Poll::Ready(());

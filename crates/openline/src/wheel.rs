@@ -1,6 +1,6 @@
 //! Deadlines that are far away, as those of idle connections are: one timer of the runtime for all of them, in steps.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -28,19 +28,13 @@ struct Wheel {
 
 #[derive(Default)]
 struct Places {
-    /// By number.
-    waiting: Vec<Waiting>,
+    /// The connections whose receivers are to be woken, by number.
+    waiting: Vec<Weak<Shared>>,
     free: Vec<u32>,
-    /// Numbers, by the step in which they are due. One that is gone stays until then.
-    due: BTreeMap<u32, Vec<u32>>,
+    /// The step in which each is due, and its number.
+    due: BTreeSet<(u32, u32)>,
     /// The task that turns the wheel, while there is one.
     turning: Option<Waker>,
-}
-
-/// A connection whose receiver is to be woken in a step.
-struct Waiting {
-    shared: Weak<Shared>,
-    step: u32,
 }
 
 /// A place in the wheel, until it is dropped.
@@ -55,10 +49,7 @@ impl Place {
     pub(crate) fn new(shared: &Arc<Shared>, deadline: Instant) -> Option<Self> {
         let wheel = WHEELS.get(|_| Some(Arc::new(Wheel::new())))?;
         let step = wheel.step_at(deadline).saturating_add(1);
-        let (number, first) = wheel.lock().enter(Waiting {
-            shared: Arc::downgrade(shared),
-            step,
-        });
+        let (number, first) = wheel.lock().enter(Arc::downgrade(shared), step);
         if first {
             wheel.turn(step);
         }
@@ -80,7 +71,7 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.wheel.lock().leave(self.number);
+        self.wheel.lock().leave(self.number, self.step);
     }
 }
 
@@ -118,6 +109,7 @@ impl Wheel {
                 tokio::spawn(Turning {
                     wheel: Arc::clone(self),
                     timer,
+                    done: false,
                 });
             }
         }
@@ -130,46 +122,46 @@ impl Wheel {
 
 impl Places {
     /// The number, and whether nothing else is due as early.
-    fn enter(&mut self, one: Waiting) -> (u32, bool) {
-        let first = self.due.keys().next().is_none_or(|first| one.step < *first);
-        let step = one.step;
+    fn enter(&mut self, shared: Weak<Shared>, step: u32) -> (u32, bool) {
+        let first = self.first().is_none_or(|first| step < first);
         let number = match self.free.pop() {
             Some(number) => {
-                self.waiting[number as usize] = one;
+                self.waiting[number as usize] = shared;
                 number
             }
             None => {
-                self.waiting.push(one);
+                self.waiting.push(shared);
                 (self.waiting.len() - 1) as u32
             }
         };
-        self.due.entry(step).or_default().push(number);
+        self.due.insert((step, number));
         (number, first)
     }
 
-    fn leave(&mut self, number: u32) {
-        self.waiting[number as usize].shared = Weak::new();
+    fn leave(&mut self, number: u32, step: u32) {
+        self.due.remove(&(step, number));
+        self.waiting[number as usize] = Weak::new();
         self.free.push(number);
         if self.free.len() == self.waiting.len() {
             // After a crowd, the place for it is given back, and nothing is left to wait for.
-            (self.waiting, self.free, self.due) = Default::default();
+            (self.waiting, self.free) = Default::default();
             if let Some(task) = &self.turning {
                 task.wake_by_ref();
             }
         }
     }
 
+    /// The step in which somebody is due next.
+    fn first(&self) -> Option<u32> {
+        self.due.first().map(|(step, _)| *step)
+    }
+
     /// Whom to wake in all steps up to one.
     fn take_due(&mut self, step: u32) -> Vec<Weak<Shared>> {
         let mut taken = Vec::new();
-        while let Some(due) = self.due.first_entry().filter(|due| *due.key() <= step) {
-            let (step, numbers) = due.remove_entry();
-            for number in numbers {
-                if let Some(one) = self.waiting.get_mut(number as usize)
-                    && one.step == step
-                {
-                    taken.push(std::mem::take(&mut one.shared));
-                }
+        while self.first().is_some_and(|first| first <= step) {
+            if let Some((_, number)) = self.due.pop_first() {
+                taken.push(std::mem::take(&mut self.waiting[number as usize]));
             }
         }
         taken
@@ -180,6 +172,8 @@ impl Places {
 struct Turning {
     wheel: Arc<Wheel>,
     timer: Timer,
+    /// Nothing is left to wait for, and another one may have begun.
+    done: bool,
 }
 
 impl Future for Turning {
@@ -189,8 +183,9 @@ impl Future for Turning {
         let this = &mut *self;
         loop {
             let mut places = this.wheel.lock();
-            let Some(step) = places.due.keys().next().copied() else {
+            let Some(step) = places.first() else {
                 places.turning = None;
+                this.done = true;
                 return Poll::Ready(());
             };
             places.turning = Some(cx.waker().clone());
@@ -208,18 +203,78 @@ impl Future for Turning {
 impl Drop for Turning {
     /// If the runtime has ended, who waits now would wait forever.
     fn drop(&mut self) {
-        let mut places = self.wheel.lock();
-        if places.turning.take().is_some() {
-            self.wheel.over.store(true, Ordering::Release);
-            let left = places.take_due(u32::MAX);
-            drop(places);
-            wake(&left);
+        if self.done {
+            return;
         }
+        let mut places = self.wheel.lock();
+        places.turning = None;
+        self.wheel.over.store(true, Ordering::Release);
+        let left = places.take_due(u32::MAX);
+        drop(places);
+        wake(&left);
     }
 }
 
 fn wake(all: &[Weak<Shared>]) {
     for shared in all.iter().filter_map(Weak::upgrade) {
         shared.receiver.wake();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn one_that_has_nothing_left_to_turn_does_not_end_the_next_one() {
+        let wheel = Arc::new(Wheel::new());
+        let mut turning = Box::pin(Turning {
+            wheel: Arc::clone(&wheel),
+            timer: Timer::default(),
+            done: false,
+        });
+        let mut cx = Context::from_waker(Waker::noop());
+        assert!(turning.as_mut().poll(&mut cx).is_ready());
+        // Another thread is that quick.
+        let (_, first) = wheel.lock().enter(Weak::new(), 100);
+        assert!(first);
+        wheel.turn(100);
+        drop(turning);
+        assert!(!wheel.over.load(Ordering::Acquire));
+        assert!(wheel.lock().turning.is_some());
+        assert_eq!(wheel.lock().first(), Some(100));
+    }
+
+    #[tokio::test]
+    async fn one_that_is_dropped_while_somebody_waits_tells_that_it_is_over() {
+        let wheel = Arc::new(Wheel::new());
+        wheel.lock().enter(Weak::new(), 100);
+        {
+            let mut turning = pin!(Turning {
+                wheel: Arc::clone(&wheel),
+                timer: Timer::default(),
+                done: false,
+            });
+            let mut cx = Context::from_waker(Waker::noop());
+            assert!(turning.as_mut().poll(&mut cx).is_pending());
+        }
+        assert!(wheel.over.load(Ordering::Acquire));
+        assert_eq!(wheel.lock().first(), None);
+    }
+
+    #[test]
+    fn what_has_left_takes_no_place() {
+        let mut places = Places::default();
+        places.enter(Weak::new(), 7);
+        for step in 0..1000 {
+            let (number, _) = places.enter(Weak::new(), step);
+            places.leave(number, step);
+        }
+        assert_eq!(places.due.len(), 1);
+        assert_eq!(places.waiting.len(), 2);
+        assert_eq!(places.take_due(6).len(), 0);
+        assert_eq!(places.take_due(7).len(), 1);
     }
 }

@@ -9,7 +9,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use common::{REQUEST, frame, read_head};
-use openline::{Acceptor, CloseCode, Config, Error, Server, WebSocket};
+use openline::{Acceptor, CloseCode, Config, Error, Kind, Server, WebSocket, corked};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Builder;
@@ -286,6 +286,54 @@ async fn many_that_talk_at_once_in_messages_of_all_sizes_lose_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn several_who_send_corked_and_in_pieces_all_come_through_in_their_order() {
+    const SENDERS: u8 = 6;
+    const MESSAGES: u8 = 200;
+    const SIZE: usize = 3000;
+    for _ in 0..20 {
+        let (ws, client) = pair(no_pings().max_outbox(8 * SIZE)).await;
+        let (sender, mut receiver) = ws.split();
+        let receiving = tokio::spawn(async move { receiver.next().await.is_none() });
+        let mut senders = JoinSet::new();
+        for name in 0..SENDERS {
+            let mut sender = sender.clone();
+            let sending = async move {
+                for number in 0..MESSAGES {
+                    let bytes = [[name, number].as_slice(), &[0; SIZE]].concat();
+                    if number % 3 < 2 {
+                        sender.send(bytes).await.unwrap();
+                    } else {
+                        let mut writer = sender.writer(Kind::Binary).await.unwrap();
+                        writer.write(&bytes[..10]).await.unwrap();
+                        writer.write(&bytes[10..]).await.unwrap();
+                        writer.finish().await.unwrap();
+                    }
+                }
+            };
+            match name % 2 {
+                0 => senders.spawn(corked(sending)),
+                _ => senders.spawn(sending),
+            };
+        }
+        let mut client = WebSocket::client(client, Arc::new(no_pings()));
+        let mut next = [0; SENDERS as usize];
+        for count in 0..usize::from(SENDERS) * usize::from(MESSAGES) {
+            if count % 20 == 0 {
+                client.feed_ping(&[7]).unwrap();
+            }
+            let message = client.next().await.unwrap().unwrap();
+            let bytes = message.as_bytes();
+            assert_eq!(bytes.len(), SIZE + 2);
+            assert_eq!(bytes[1], next[usize::from(bytes[0])]);
+            next[usize::from(bytes[0])] += 1;
+        }
+        senders.join_all().await;
+        client.close(CloseCode::NORMAL, "").await.unwrap();
+        assert!(receiving.await.unwrap());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn an_end_right_behind_a_message_is_always_seen() {
     for _ in 0..300 {
         let (mut ws, mut client) = pair(no_pings()).await;
@@ -299,6 +347,35 @@ async fn an_end_right_behind_a_message_is_always_seen() {
         assert_eq!(first.as_bytes()[..], b"!"[..]);
         assert!(matches!(then, Some(Err(Error::Disconnected))), "{then:?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn an_end_that_is_there_before_the_connection_is_always_seen() {
+    let mut connections = JoinSet::new();
+    for _ in 0..64 {
+        connections.spawn(async {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = listener.local_addr().unwrap();
+            for _ in 0..200 {
+                let mut client = TcpStream::connect(address).await.unwrap();
+                let (stream, _) = listener.accept().await.unwrap();
+                // More than is read together with the request.
+                let sent = [REQUEST.as_bytes(), &frame(true, 0x82, &[7; 30_000])].concat();
+                client.write_all(&sent).await.unwrap();
+                client.shutdown().await.unwrap();
+                let mut ws = Acceptor::default()
+                    .config(no_pings())
+                    .accept(stream)
+                    .await
+                    .unwrap();
+                let message = ws.next().await.unwrap().unwrap();
+                assert_eq!(message.as_bytes()[..], [7; 30_000]);
+                let next = ws.next().await;
+                assert!(matches!(next, Some(Err(Error::Disconnected))), "{next:?}");
+            }
+        });
+    }
+    connections.join_all().await;
 }
 
 #[tokio::test]

@@ -157,8 +157,9 @@ impl Inbound {
     }
 
     /// Takes the next message out of the input if it is what most are: uncompressed, in one frame of less than 64 KiB, and
-    /// here to its last byte. `None` tells nothing about the input and consumes nothing of it: [`handle_input`](Self::handle_input) goes on. It is there for loops that must be quick,
-    /// which need not take an [`Event`] apart.
+    /// here to its last byte. `None` tells nothing about the input and consumes nothing of it:
+    /// [`handle_input`](Self::handle_input) goes on. It is there for loops that must be quick, which need not take an
+    /// [`Event`] apart.
     ///
     /// # Errors
     /// As [`handle_input`](Self::handle_input).

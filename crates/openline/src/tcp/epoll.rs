@@ -34,15 +34,17 @@ pub(crate) fn split(stream: tokio::net::TcpStream) -> Result<(Side, Side), Box<d
     let Some(poller) = poller.filter(|poller| !poller.over.load(Ordering::Acquire)) else {
         return Err(Box::new(stream));
     };
-    let number = poller.enter();
+    // Until it is known, nobody is told of anything: what tells of the end comes only once.
+    let mut sockets = poller.lock();
+    let number = sockets.enter();
     // Watched by both for a moment, so that there is a way back.
     if poller.watch(&stream, number).is_err() {
-        poller.leave(number);
+        sockets.leave(number);
         return Err(Box::new(stream));
     }
     let Ok(stream) = stream.into_std() else {
         // It is closed now.
-        poller.leave(number);
+        sockets.leave(number);
         return Err(Box::new(tokio::io::empty()));
     };
     let socket = Arc::new(Socket {
@@ -53,9 +55,10 @@ pub(crate) fn split(stream: tokio::net::TcpStream) -> Result<(Side, Side), Box<d
         ended: AtomicBool::new(false),
         writable: AtomicBool::new(false),
         waiting: Mutex::default(),
-        poller,
+        poller: Arc::clone(&poller),
     });
-    socket.poller.know(number, &socket);
+    sockets.places[number as usize] = Arc::downgrade(&socket);
+    drop(sockets);
     Ok((Side(Arc::clone(&socket)), Side(socket)))
 }
 
@@ -234,7 +237,7 @@ impl Socket {
 impl Drop for Socket {
     fn drop(&mut self) {
         self.poller.forget(&self.stream);
-        self.poller.leave(self.number);
+        self.poller.lock().leave(self.number);
     }
 }
 
@@ -272,6 +275,24 @@ struct Sockets {
     free: Vec<u32>,
 }
 
+impl Sockets {
+    fn enter(&mut self) -> u32 {
+        self.free.pop().unwrap_or_else(|| {
+            self.places.push(Weak::new());
+            (self.places.len() - 1) as u32
+        })
+    }
+
+    fn leave(&mut self, number: u32) {
+        self.places[number as usize] = Weak::new();
+        self.free.push(number);
+        if self.free.len() == self.places.len() {
+            // After a crowd, the place for it is given back.
+            *self = Self::default();
+        }
+    }
+}
+
 impl Poller {
     fn start(runtime: &Handle) -> Option<Arc<Self>> {
         let poll = mio::Poll::new().ok()?;
@@ -292,28 +313,6 @@ impl Poller {
             poller: Arc::clone(&poller),
         });
         Some(poller)
-    }
-
-    fn enter(&self) -> u32 {
-        let mut sockets = self.lock();
-        sockets.free.pop().unwrap_or_else(|| {
-            sockets.places.push(Weak::new());
-            (sockets.places.len() - 1) as u32
-        })
-    }
-
-    fn know(&self, number: u32, socket: &Arc<Socket>) {
-        self.lock().places[number as usize] = Arc::downgrade(socket);
-    }
-
-    fn leave(&self, number: u32) {
-        let mut sockets = self.lock();
-        sockets.places[number as usize] = Weak::new();
-        sockets.free.push(number);
-        if sockets.free.len() == sockets.places.len() {
-            // After a crowd, the place for it is given back.
-            *sockets = Sockets::default();
-        }
     }
 
     fn watch(&self, stream: &impl AsRawFd, number: u32) -> io::Result<()> {
