@@ -1,5 +1,6 @@
 //! What is written for a setting, and how each kind of setting reads it.
 
+use std::marker::PhantomData;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -91,38 +92,58 @@ kinds! {
     Time;
     /// An address to listen on.
     Address;
-    /// An address to listen on, or none.
-    MaybeAddress;
     /// Texts.
     Texts;
-    /// A text, or none.
-    MaybeText;
+    /// A text.
+    Text;
     /// What is logged.
     LogFilter;
     /// A text that nobody must see, or none.
     Secret;
-    /// A file's path, or none.
-    MaybeFile;
-    /// A directory's path, or none.
-    MaybeDirectory;
+    /// A file's path.
+    File;
+    /// A directory's path.
+    Directory;
     /// Yes or no.
     Switch;
-    /// Yes, no, or as the address says.
-    MaybeSwitch;
     /// Networks.
     Networks;
     /// Channels and patterns.
     Filters;
-    /// A number, or none.
-    MaybeCount;
-    /// A number, which may be zero, or none.
-    MaybeNumber;
-    /// A number of bytes, or none.
-    MaybeSize;
-    /// A time, or none.
-    MaybeTime;
+    /// A number, which may be zero.
+    Number;
     /// The hash of an API key, or none.
     Hash;
+}
+
+/// A value of some kind, or none.
+#[derive(Debug)]
+pub(super) struct Maybe<K>(PhantomData<K>);
+
+pub(super) type MaybeAddress = Maybe<Address>;
+pub(super) type MaybeCount = Maybe<Count>;
+pub(super) type MaybeDirectory = Maybe<Directory>;
+pub(super) type MaybeFile = Maybe<File>;
+pub(super) type MaybeNumber = Maybe<Number>;
+pub(super) type MaybePolicy = Maybe<Choice<super::SlowPolicy>>;
+pub(super) type MaybeSize = Maybe<Size>;
+pub(super) type MaybeSwitch = Maybe<Switch>;
+pub(super) type MaybeText = Maybe<Text>;
+pub(super) type MaybeTime = Maybe<Time>;
+
+impl<K: Kind> Kind for Maybe<K> {
+    type Value = Option<K::Value>;
+    const FORM: &'static str = K::FORM;
+    const IS_LIST: bool = K::IS_LIST;
+    const IS_SECRET: bool = K::IS_SECRET;
+
+    fn read(raw: &Raw) -> Result<Self::Value, String> {
+        K::read(raw).map(Some)
+    }
+
+    fn show(value: &Self::Value) -> Option<String> {
+        value.as_ref().and_then(K::show)
+    }
 }
 
 fn quoted(text: &str) -> String {
@@ -154,33 +175,20 @@ impl Kind for Count {
     }
 }
 
-impl Kind for MaybeCount {
-    type Value = Option<usize>;
-    const FORM: &'static str = Count::FORM;
-
-    fn read(raw: &Raw) -> Result<Option<usize>, String> {
-        Count::read(raw).map(Some)
-    }
-
-    fn show(value: &Option<usize>) -> Option<String> {
-        value.map(|value| value.to_string())
-    }
-}
-
-impl Kind for MaybeNumber {
-    type Value = Option<usize>;
+impl Kind for Number {
+    type Value = usize;
     const FORM: &'static str = "a whole number, or 0 for none";
 
-    fn read(raw: &Raw) -> Result<Option<usize>, String> {
+    fn read(raw: &Raw) -> Result<usize, String> {
         match raw {
-            Raw::Integer(0) => Ok(Some(0)),
-            Raw::Text(text) if text.trim() == "0" => Ok(Some(0)),
-            other => MaybeCount::read(other),
+            Raw::Integer(0) => Ok(0),
+            Raw::Text(text) if text.trim() == "0" => Ok(0),
+            other => Count::read(other),
         }
     }
 
-    fn show(value: &Option<usize>) -> Option<String> {
-        MaybeCount::show(value)
+    fn show(value: &usize) -> Option<String> {
+        Count::show(value)
     }
 }
 
@@ -218,32 +226,6 @@ impl Kind for Size {
             Some((name, unit)) if *unit > 1 => quoted(&format!("{}{name}", value / unit)),
             _ => value.to_string(),
         })
-    }
-}
-
-impl Kind for MaybeSize {
-    type Value = Option<usize>;
-    const FORM: &'static str = Size::FORM;
-
-    fn read(raw: &Raw) -> Result<Option<usize>, String> {
-        Size::read(raw).map(Some)
-    }
-
-    fn show(value: &Option<usize>) -> Option<String> {
-        value.as_ref().and_then(Size::show)
-    }
-}
-
-impl Kind for MaybeTime {
-    type Value = Option<Duration>;
-    const FORM: &'static str = Time::FORM;
-
-    fn read(raw: &Raw) -> Result<Option<Duration>, String> {
-        Time::read(raw).map(Some)
-    }
-
-    fn show(value: &Option<Duration>) -> Option<String> {
-        value.as_ref().and_then(Time::show)
     }
 }
 
@@ -299,19 +281,6 @@ impl Kind for Address {
     }
 }
 
-impl Kind for MaybeAddress {
-    type Value = Option<SocketAddr>;
-    const FORM: &'static str = Address::FORM;
-
-    fn read(raw: &Raw) -> Result<Option<SocketAddr>, String> {
-        Address::read(raw).map(Some)
-    }
-
-    fn show(value: &Option<SocketAddr>) -> Option<String> {
-        value.as_ref().and_then(Address::show)
-    }
-}
-
 impl Kind for Texts {
     type Value = Vec<String>;
     const FORM: &'static str = "a list of texts: [\"one\", \"two\"]";
@@ -326,20 +295,20 @@ impl Kind for Texts {
     }
 }
 
-impl Kind for MaybeText {
-    type Value = Option<String>;
+impl Kind for Text {
+    type Value = String;
     const FORM: &'static str = "a text that is not empty";
 
-    fn read(raw: &Raw) -> Result<Option<String>, String> {
+    fn read(raw: &Raw) -> Result<String, String> {
         let text = raw.text()?;
         if text.is_empty() {
             return Err("it is empty".to_owned());
         }
-        Ok(Some(text.to_owned()))
+        Ok(text.to_owned())
     }
 
-    fn show(value: &Option<String>) -> Option<String> {
-        value.as_deref().map(quoted)
+    fn show(value: &String) -> Option<String> {
+        Some(quoted(value))
     }
 }
 
@@ -386,29 +355,29 @@ impl Kind for Secret {
     }
 }
 
-impl Kind for MaybeFile {
-    type Value = Option<PathBuf>;
+impl Kind for File {
+    type Value = PathBuf;
     const FORM: &'static str = "a file's path";
 
-    fn read(raw: &Raw) -> Result<Option<PathBuf>, String> {
-        MaybeText::read(raw).map(|text| text.map(PathBuf::from))
+    fn read(raw: &Raw) -> Result<PathBuf, String> {
+        Text::read(raw).map(PathBuf::from)
     }
 
-    fn show(value: &Option<PathBuf>) -> Option<String> {
-        value.as_ref().map(|path| quoted(&path.to_string_lossy()))
+    fn show(value: &PathBuf) -> Option<String> {
+        Some(quoted(&value.to_string_lossy()))
     }
 }
 
-impl Kind for MaybeDirectory {
-    type Value = Option<PathBuf>;
+impl Kind for Directory {
+    type Value = PathBuf;
     const FORM: &'static str = "a directory's path";
 
-    fn read(raw: &Raw) -> Result<Option<PathBuf>, String> {
-        MaybeFile::read(raw)
+    fn read(raw: &Raw) -> Result<PathBuf, String> {
+        File::read(raw)
     }
 
-    fn show(value: &Option<PathBuf>) -> Option<String> {
-        MaybeFile::show(value)
+    fn show(value: &PathBuf) -> Option<String> {
+        File::show(value)
     }
 }
 
@@ -427,19 +396,6 @@ impl Kind for Switch {
 
     fn show(value: &bool) -> Option<String> {
         Some(value.to_string())
-    }
-}
-
-impl Kind for MaybeSwitch {
-    type Value = Option<bool>;
-    const FORM: &'static str = Switch::FORM;
-
-    fn read(raw: &Raw) -> Result<Option<bool>, String> {
-        Switch::read(raw).map(Some)
-    }
-
-    fn show(value: &Option<bool>) -> Option<String> {
-        value.map(|value| value.to_string())
     }
 }
 
@@ -501,32 +457,13 @@ impl Kind for Hash {
 
 /// One of a few words.
 #[derive(Debug)]
-pub(super) struct Choice<T>(std::marker::PhantomData<T>);
+pub(super) struct Choice<T>(PhantomData<T>);
 
 /// What a choice is between.
 pub(super) trait Choices: Copy + PartialEq + 'static {
     const FORM: &'static str;
     const ALL: &'static [(&'static str, Self)];
 }
-
-/// One of a few words, or none.
-#[derive(Debug)]
-pub(super) struct MaybeChoice<T>(std::marker::PhantomData<T>);
-
-impl<T: Choices> Kind for MaybeChoice<T> {
-    type Value = Option<T>;
-    const FORM: &'static str = T::FORM;
-
-    fn read(raw: &Raw) -> Result<Option<T>, String> {
-        Choice::<T>::read(raw).map(Some)
-    }
-
-    fn show(value: &Option<T>) -> Option<String> {
-        value.as_ref().and_then(Choice::<T>::show)
-    }
-}
-
-pub(super) type MaybePolicy = MaybeChoice<super::SlowPolicy>;
 
 impl Choices for super::SlowPolicy {
     const FORM: &'static str = "\"disconnect\", \"latest\" or \"rate\"";
@@ -557,7 +494,7 @@ pub(super) type LogFormats = Choice<super::LogFormat>;
 
 /// Several of a few words.
 #[derive(Debug)]
-pub(super) struct Several<T>(std::marker::PhantomData<T>);
+pub(super) struct Several<T>(PhantomData<T>);
 
 impl<T: Choices> Kind for Several<T> {
     type Value = Vec<T>;
