@@ -10,7 +10,7 @@ const SAMPLED: u8 = 1;
 
 /// The number of a trace, which is not 0.
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct TraceId(u128);
+pub(crate) struct TraceId(u128);
 
 impl TraceId {
     pub(super) fn random() -> Self {
@@ -35,21 +35,15 @@ pub(super) fn random_id() -> u64 {
     rand::random::<u64>().max(1)
 }
 
-/// A trace that is kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Context {
-    pub(super) trace: TraceId,
-}
-
-/// What a span is part of.
+/// What a span is part of: its trace, and the span above it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Within {
     /// Of nothing yet: whether a trace begins is left to chance.
     Nothing,
     /// Of a span of another process.
-    Remote(Context, u64),
+    Remote(TraceId, u64),
     /// Of a span of this one.
-    Local(Context, u64),
+    Local(TraceId, u64),
     /// Of a trace that is not kept.
     Unkept,
 }
@@ -82,11 +76,7 @@ fn parse(text: &[u8]) -> Option<Within> {
     if u8::try_from(flags).ok()? & SAMPLED == 0 {
         return Some(Within::Unkept);
     }
-    let trace = TraceId(trace);
-    Some(Within::Remote(
-        Context { trace },
-        u64::try_from(parent).ok()?,
-    ))
+    Some(Within::Remote(TraceId(trace), u64::try_from(parent).ok()?))
 }
 
 fn hex(text: &[u8]) -> Option<u128> {
@@ -109,9 +99,7 @@ mod tests {
     #[test]
     fn a_parent_is_read_as_the_specification_writes_it() {
         let kept = Within::Remote(
-            Context {
-                trace: TraceId(0x4bf9_2f35_77b3_4da6_a3ce_929d_0e0e_4736),
-            },
+            TraceId(0x4bf9_2f35_77b3_4da6_a3ce_929d_0e0e_4736),
             0x00f0_67aa_0ba9_02b7,
         );
         for (text, within) in [

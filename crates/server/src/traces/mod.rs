@@ -20,8 +20,8 @@ use crate::fetch::{Fetch, Plain, Unusable};
 use crate::http::CHANNELS;
 use crate::publisher::PublishError;
 
+use self::context::TraceId;
 pub(crate) use self::context::Within;
-use self::context::{Context, TraceId};
 pub(crate) use self::export::Exporter;
 
 /// Spans that wait for the collector; any more are dropped.
@@ -113,7 +113,7 @@ impl Traces {
         let tracer = self.0.as_ref()?;
         let open = tracer.begin(Within::of(request.headers()), Kind::Server);
         let within = open.as_ref().map_or(Within::Unkept, |open| {
-            Within::Local(open.context(), open.span.id)
+            Within::Local(open.span.trace, open.span.id)
         });
         request.extensions_mut().insert(within);
         let mut open = open?;
@@ -185,8 +185,8 @@ impl Tracer {
             Within::Unkept => return None,
             Within::Nothing if rand::random::<f64>() >= self.ratio => return None,
             Within::Nothing => (TraceId::random(), None, false),
-            Within::Remote(context, parent) => (context.trace, Some(parent), true),
-            Within::Local(context, parent) => (context.trace, Some(parent), false),
+            Within::Remote(trace, parent) => (trace, Some(parent), true),
+            Within::Local(trace, parent) => (trace, Some(parent), false),
         };
         Some(Open {
             tracer: Arc::clone(self),
@@ -217,12 +217,6 @@ pub(crate) struct Open {
 }
 
 impl Open {
-    fn context(&self) -> Context {
-        Context {
-            trace: self.span.trace,
-        }
-    }
-
     /// The request was answered so, with the head at least.
     pub(crate) fn answered(mut self, status: StatusCode) {
         let code = status.as_u16();
