@@ -10,6 +10,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use http::{Request, Response};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
@@ -21,7 +22,7 @@ use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt as _;
 
-use crate::http::{App, Asked, answer, router};
+use crate::http::{App, Asked, Wait, answer, router};
 use crate::http1;
 use crate::limits::{self, Late, Origin, Place};
 use crate::line::{Answering, Line};
@@ -140,14 +141,12 @@ async fn http2(app: &Arc<App>, router: Router, io: Io, line: Arc<Line>) {
     let mut connection = {
         let service = {
             let (app, line) = (Arc::clone(app), Arc::clone(&line));
-            service_fn(move |mut request| {
-                let asked = Asked::of(&app, &mut request);
+            service_fn(move |request| {
                 let answering = line.request();
-                let routed = Box::pin(routed(router.clone(), Arc::clone(&line), request));
-                let app = Arc::clone(&app);
+                let routed = routed(&app, &router, &line, request);
                 async move {
                     // While one is held, nothing is left of it but what waits for the answer.
-                    let response = match answer(&app, asked, routed.await) {
+                    let response = match routed.await {
                         Ok(response) => response,
                         Err(wait) => wait.await,
                     };
@@ -183,15 +182,23 @@ async fn http2(app: &Arc<App>, router: Router, io: Io, line: Arc<Line>) {
     });
 }
 
-/// The way of a request through the routes.
-pub(crate) async fn routed(
-    router: Router,
-    line: Arc<Line>,
+/// The way of a request through the routes: to its answer, or to what waits for one. In a box, of which nothing is left then.
+pub(crate) fn routed(
+    app: &Arc<App>,
+    router: &Router,
+    line: &Arc<Line>,
     mut request: Request<Incoming>,
-) -> Response<Body> {
-    request.extensions_mut().insert(line);
-    let Ok(response) = router.oneshot(request.map(Body::new)).await;
-    response
+) -> BoxFuture<'static, Result<Response<Body>, Wait>> {
+    let asked = Asked::of(app, &mut request);
+    request.extensions_mut().insert(Arc::clone(line));
+    let (app, routed) = (
+        Arc::clone(app),
+        router.clone().oneshot(request.map(Body::new)),
+    );
+    Box::pin(async move {
+        let Ok(response) = routed.await;
+        answer(&app, asked, response)
+    })
 }
 
 /// How long one that has been let in is waited for, until it is known what it asks, when the server is to end.

@@ -20,9 +20,10 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::time::sleep;
 
 use crate::connection::{MAX_BUFFER, MAX_HEAD, Tracked, ended, last_call, routed};
-use crate::http::{App, Asked, Wait, answer};
+use crate::http::{App, Wait};
 use crate::line::Line;
-use crate::takeover::{Taken, lock};
+use crate::sync::lock;
+use crate::takeover::Taken;
 use crate::transport::chunks;
 use crate::transport::pieces::Pieces;
 use crate::wire::{Deadline, Io, Wire};
@@ -173,17 +174,16 @@ fn answers(
 ) -> impl Fn(Request<Incoming>) -> BoxFuture<'static, Result<Response<Tracked>, Infallible>> + use<>
 {
     let (app, router, line) = (Arc::clone(app), router.clone(), Arc::clone(line));
-    move |mut request| {
+    move |request| {
         if let Some(response) = line.takeover.begin(&request) {
             let response = Tracked::body_of(response, line.hold());
             return Box::pin(std::future::ready(Ok(response)));
         }
-        let asked = Asked::of(&app, &mut request);
         let answering = line.request();
-        let routed = Box::pin(routed(router.clone(), Arc::clone(&line), request));
-        let (app, line) = (Arc::clone(&app), Arc::clone(&line));
+        let routed = routed(&app, &router, &line, request);
+        let line = Arc::clone(&line);
         Box::pin(async move {
-            let mut response = match answer(&app, asked, routed.await) {
+            let mut response = match routed.await {
                 Ok(response) => response,
                 Err(wait) => {
                     let wait = Arc::new(Mutex::new(wait));

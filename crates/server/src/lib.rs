@@ -51,6 +51,7 @@ mod publication;
 mod publisher;
 mod server;
 mod slow;
+mod sync;
 mod takeover;
 mod tls;
 mod traces;

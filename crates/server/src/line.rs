@@ -1,10 +1,11 @@
 //! What is known of one connection by all who serve it.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use crate::limits::{Origin, Place};
 use crate::meter::Meter;
+use crate::sync::lock;
 use crate::takeover::Takeover;
 use crate::work::Working;
 
@@ -69,7 +70,7 @@ impl Line {
 
     /// Only its requests hold the log from now on.
     pub(crate) fn needs_no_log(&self) {
-        let mut working = self.working.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut working = lock(&self.working);
         *working = None;
     }
 
@@ -110,7 +111,7 @@ impl Line {
     }
 
     fn tally(&self) -> MutexGuard<'_, Tally> {
-        self.tally.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.tally)
     }
 }
 

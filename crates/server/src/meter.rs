@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
@@ -14,6 +14,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::http::{App, Kind, Problem};
+use crate::sync::lock;
 
 /// Meters kept at once; past it the one that was used the longest ago goes.
 const MAX_METERS: usize = 1000;
@@ -76,7 +77,7 @@ struct Table {
 impl Meters {
     /// The meter of that name, made if need be.
     pub(crate) fn get(&self, name: &str) -> Arc<Meter> {
-        let mut table = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut table = lock(&self.0);
         table.uses += 1;
         let now = table.uses;
         if let Some((used, meter)) = table.meters.get_mut(name) {
@@ -97,7 +98,7 @@ impl Meters {
     }
 
     fn told(&self, name: &str) -> Told {
-        let table = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let table = lock(&self.0);
         table
             .meters
             .get(name)

@@ -4,7 +4,7 @@
 //! answer; what takes long goes on without it.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::task::{Context, Poll};
 
 use axum::body::Body;
@@ -15,6 +15,7 @@ use hyper::body::{Body as _, Incoming};
 use tokio::sync::oneshot;
 
 use crate::http::Wait;
+use crate::sync::lock;
 use crate::transport::pieces::Pieces;
 use crate::wire::Io;
 
@@ -173,9 +174,4 @@ impl fmt::Debug for Takeover {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Takeover").finish_non_exhaustive()
     }
-}
-
-/// Nobody else waits for these: all is done by the connection's task.
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

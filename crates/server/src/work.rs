@@ -1,9 +1,11 @@
 //! What is under way, so that the log can be let go of as soon as nobody needs it: long before the last listener is gone, when
 //! the server that takes over waits for it.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::sync::Notify;
+
+use crate::sync::lock;
 
 /// Those who may still ask something of the log.
 #[derive(Debug, Default)]
@@ -66,7 +68,7 @@ impl Drop for Working {
 
 impl Inner {
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 }
 

@@ -1,6 +1,6 @@
 //! The memory broker: one log in this process, gone with it.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use futures_util::future::{self, BoxFuture, FutureExt as _};
 
@@ -14,6 +14,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::cursor::{Cursor, Epoch};
 use crate::hub::Hub;
 use crate::publication::{Content, Publication};
+use crate::sync::lock;
 
 /// What is kept of all channels where nothing else is said.
 const TOTAL_BYTES: usize = 64 << 20;
@@ -59,7 +60,7 @@ impl MemoryBroker {
 
     /// The state, rid of what is too old by now.
     fn state(&self) -> MutexGuard<'_, State> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = lock(&self.state);
         state.log.expire(self.clock.elapsed());
         state
     }

@@ -6,7 +6,7 @@
 
 use std::fmt;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use axum::body::{Body, HttpBody as _};
 use axum::response::Response;
@@ -14,6 +14,8 @@ use http::header::CONTENT_LENGTH;
 use http::{HeaderName, HeaderValue, Method};
 
 use super::{App, Asked};
+
+use crate::sync::lock;
 
 /// Waits for an answer.
 pub(crate) type Wait = Pin<Box<dyn Future<Output = Response> + Send>>;
@@ -48,7 +50,7 @@ pub(crate) fn answer(
     mut response: Response,
 ) -> Result<Response, Wait> {
     let held = response.extensions_mut().remove::<Held>();
-    let wait = held.and_then(|held| held.0.lock().unwrap_or_else(PoisonError::into_inner).take());
+    let wait = held.and_then(|held| lock(&held.0).take());
     let Some(wait) = wait else {
         asked.answered(app, response.status());
         return Ok(response);

@@ -1,11 +1,12 @@
 //! Publications under way, by their idempotency keys: the same one is not begun twice.
 
 use std::collections::HashSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::problem::{Kind, Problem};
 use crate::broker::Scope;
+use crate::sync::lock;
 
 /// The keys of all requests whose head has arrived and whose answer has not been made.
 #[derive(Debug)]
@@ -25,7 +26,7 @@ impl UnderWay {
 
     /// Takes the key until the answer is made, or the request dropped.
     pub(crate) fn reserve(&self, scope: Scope) -> Result<Reserved, Problem> {
-        let mut scopes = self.scopes.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut scopes = lock(&self.scopes);
         if scopes.contains(&scope) {
             return Err(Problem::new(
                 Kind::KeyInUse,
@@ -56,10 +57,7 @@ pub(crate) struct Reserved {
 
 impl Drop for Reserved {
     fn drop(&mut self) {
-        self.scopes
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(&self.scope);
+        lock(&self.scopes).remove(&self.scope);
     }
 }
 

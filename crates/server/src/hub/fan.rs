@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::mem;
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
 
 use jiff::Timestamp;
@@ -20,6 +20,7 @@ use super::slots::Slots;
 use crate::channel::Filter;
 use crate::metrics;
 use crate::publication::Publication;
+use crate::sync::lock;
 
 /// Parts of groups that have something for their outlets, on a list for each task that sees to them.
 #[derive(Debug)]
@@ -253,7 +254,7 @@ impl Shard {
     }
 
     pub(super) fn seats(&self) -> MutexGuard<'_, Slots<Seat>> {
-        self.seats.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.seats)
     }
 
     /// The position of what will be published next.
@@ -358,13 +359,13 @@ impl Shard {
     }
 
     fn log(&self) -> MutexGuard<'_, Log> {
-        self.log.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.log)
     }
 }
 
 impl List {
     fn lock(&self) -> MutexGuard<'_, Due> {
-        self.due.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.due)
     }
 }
 

@@ -12,7 +12,7 @@ mod slots;
 
 use std::future::poll_fn;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll};
 
 use prometheus_client::metrics::histogram::Histogram;
@@ -23,6 +23,7 @@ use self::index::Index;
 use self::queue::{Popped, Pushed, Queue};
 use crate::channel::Filter;
 use crate::publication::Publication;
+use crate::sync::lock;
 
 pub(crate) use self::kept::{Rhythm, Thinning};
 pub(crate) use self::outlet::{BATCH, Form, Outlet};
@@ -107,10 +108,9 @@ impl Hub {
     /// Takes the hub, so that a broker can fix an order between its log and the hub: it takes the
     /// hub while it still holds its log, then lets go of the log.
     pub fn lock(&self) -> HubGuard<'_> {
-        let registry = self.inner.registry.lock();
         HubGuard {
             hub: self,
-            registry: registry.unwrap_or_else(PoisonError::into_inner),
+            registry: lock(&self.inner.registry),
         }
     }
 

@@ -1,13 +1,14 @@
 //! What waits for one subscriber that takes it itself, bounded in bytes.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker};
 
 use tokio::time::Instant;
 
 use super::kept::{Kept, Rhythm};
 use crate::Publication;
+use crate::sync::lock;
 
 /// Places that an emptied queue keeps; the room of a larger burst is given back.
 const KEPT_CAPACITY: usize = 32;
@@ -233,7 +234,7 @@ impl Queue {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 }
 

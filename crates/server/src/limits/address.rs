@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use http::HeaderMap;
@@ -14,6 +14,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::config::{ForwardedBy, ProxyConfig};
+use crate::sync::lock;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 /// Most bytes of a PROXY header after its fixed part: addresses, and what proxies add to them.
@@ -221,7 +222,7 @@ pub(crate) struct Addresses(Arc<Mutex<HashMap<IpAddr, usize>>>);
 impl Addresses {
     /// One more for `address`, unless it has as many as it may.
     pub(super) fn take(&self, address: IpAddr, bound: usize) -> Option<AddressPlace> {
-        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut counts = lock(&self.0);
         let count = counts.entry(address).or_default();
         if *count >= bound {
             return None;
@@ -235,7 +236,7 @@ impl Addresses {
 
     /// One less for `address`.
     pub(super) fn give_back(&self, address: IpAddr) {
-        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut counts = lock(&self.0);
         if let Some(count) = counts.get_mut(&address) {
             *count -= 1;
             if *count == 0 {

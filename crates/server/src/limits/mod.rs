@@ -7,13 +7,14 @@ mod rate;
 use std::mem;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::auth::Who;
 use crate::config::Config;
+use crate::sync::lock;
 
 use self::address::{AddressPlace, Addresses};
 pub(crate) use self::address::{Client, Origin, forwarded, read_header};
@@ -338,8 +339,4 @@ impl Drop for Place {
         self.is_of(None);
         self.limits.connections.add_permits(1);
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -2,8 +2,10 @@
 
 use std::collections::HashMap;
 use std::hash::Hash;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
+
+use crate::sync::lock;
 
 /// Those remembered at once, each of at most about 200 bytes. One that has not used its rate up needs
 /// no memory, so only this many can be near their bound.
@@ -52,7 +54,7 @@ impl<K: Eq + Hash> Rates<K> {
     /// wait until some are not.
     pub(super) fn take(&self, who: K, rate: usize) -> bool {
         let now = Instant::now();
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = lock(&self.0);
         if kept.len() >= MAX_KEPT && !kept.contains_key(&who) {
             kept.retain(|_, meter| !meter.is_unused(now));
             if kept.len() >= MAX_KEPT {

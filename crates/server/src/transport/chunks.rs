@@ -11,7 +11,7 @@ use bytes::Bytes;
 use tokio::io::AsyncWrite as _;
 
 use super::pieces::Pieces;
-use crate::takeover::lock;
+use crate::sync::lock;
 use crate::wire::Wire;
 
 /// Chunks that go out in one write at most.

@@ -14,7 +14,7 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http_body::Frame;
 
-use crate::takeover::lock;
+use crate::sync::lock;
 
 /// The pieces, of which the next is asked for when there is room for it.
 pub(crate) struct Pieces {

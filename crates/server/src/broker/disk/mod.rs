@@ -17,7 +17,7 @@ mod tests;
 mod writer;
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -36,6 +36,7 @@ use crate::channel::{Channel, Filter};
 use crate::clock::{Clock, SystemClock};
 use crate::hub::Hub;
 use crate::publication::{Content, Publication};
+use crate::sync::lock;
 
 pub use self::open::OpenError;
 
@@ -107,10 +108,7 @@ impl DiskBroker {
     /// The thread, for one who waits for its end.
     fn end(&self) -> Option<JoinHandle<()>> {
         self.shared.queue.close();
-        self.writer
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take()
+        lock(&self.writer).take()
     }
 }
 
@@ -298,13 +296,13 @@ impl Shared {
 
     /// The books, rid of what is too old by now.
     fn state(&self) -> MutexGuard<'_, State> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = lock(&self.state);
         state.log.expire(self.now());
         state
     }
 
     fn outage(&self) -> MutexGuard<'_, Option<Outage>> {
-        self.outage.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.outage)
     }
 
     /// Remembers how the last write went, and logs where that changes.

@@ -9,6 +9,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use crate::broker::{Appended, BrokerError, Idempotency, Outage};
 use crate::channel::Channel;
 use crate::publication::{Content, Publication};
+use crate::sync::lock;
 
 /// Bytes that may wait; whoever comes with more waits for its place.
 const ROOM: usize = 16 << 20;
@@ -128,6 +129,6 @@ impl Queue {
     }
 
     fn lock(&self) -> MutexGuard<'_, Jobs> {
-        self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.jobs)
     }
 }

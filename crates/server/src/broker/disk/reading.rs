@@ -2,7 +2,7 @@
 //! that may wait.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use futures_util::future::{BoxFuture, FutureExt as _};
 use tokio::sync::Semaphore;
@@ -15,6 +15,7 @@ use crate::channel::{Channel, Filter};
 use crate::cursor::Cursor;
 use crate::hub::{Lagged, Live};
 use crate::publication::Publication;
+use crate::sync::lock;
 
 /// Connections that read at the same time; who comes then waits for one.
 const READERS: usize = 4;
@@ -45,18 +46,18 @@ impl Readers {
     /// Closes all, and gives none out any more.
     pub(super) fn close(&self) {
         self.places.close();
-        *self.idle.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *lock(&self.idle) = None;
     }
 
     fn take(&self) -> Result<Reader, Outage> {
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut idle = lock(&self.idle);
         let reader = idle.as_mut().ok_or(Outage::Closed)?.pop();
         drop(idle);
         reader.map_or_else(|| Reader::open(&self.path), Ok)
     }
 
     fn give(&self, reader: Reader) {
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut idle = lock(&self.idle);
         if let Some(idle) = idle.as_mut() {
             idle.push(reader);
         }
