@@ -7,6 +7,8 @@ use std::task::Waker;
 use openline_proto::CloseCode;
 use tokio::sync::Notify;
 
+use crate::slots::Slots;
+
 /// All connections of a server, up to a limit.
 #[derive(Debug)]
 pub(crate) struct Guests {
@@ -18,14 +20,18 @@ pub(crate) struct Guests {
     empty: Notify,
 }
 
-/// Their tasks, by number.
 #[derive(Debug, Default)]
 struct Places {
-    wakers: Vec<Option<Waker>>,
-    free: Vec<u32>,
-    taken: usize,
+    /// The connections' tasks.
+    wakers: Slots<Option<Waker>>,
     /// Of those, the ones that do not count.
     spared: usize,
+}
+
+impl Places {
+    fn count(&self) -> usize {
+        self.wakers.count() - self.spared
+    }
 }
 
 /// One of the connections, until it is dropped.
@@ -50,24 +56,18 @@ impl Guests {
     /// Lets one in, if the limit is not reached.
     pub(crate) fn enter(self: &Arc<Self>) -> Option<Guest> {
         let mut places = self.lock();
-        if places.taken - places.spared >= self.limit {
+        if places.count() >= self.limit {
             return None;
         }
-        places.taken += 1;
-        let number = places.free.pop().unwrap_or_else(|| {
-            places.wakers.push(None);
-            (places.wakers.len() - 1) as u32
-        });
         Some(Guest {
             guests: Arc::clone(self),
-            number,
+            number: places.wakers.insert(None),
             listens: false,
         })
     }
 
     pub(crate) fn count(&self) -> usize {
-        let places = self.lock();
-        places.taken - places.spared
+        self.lock().count()
     }
 
     /// Leaves one of them out of the count: a connection whose streams count.
@@ -99,7 +99,7 @@ impl Guests {
     pub(crate) async fn left(&self) {
         loop {
             let empty = self.empty.notified();
-            if self.lock().taken == 0 {
+            if self.lock().wakers.is_empty() {
                 return;
             }
             empty.await;
@@ -123,7 +123,8 @@ impl Guest {
     pub(crate) fn listen(&mut self, waker: &Waker) {
         // A task's waker stays the same.
         if !self.listens {
-            self.guests.lock().wakers[self.number as usize] = Some(waker.clone());
+            let waker = Some(waker.clone());
+            self.guests.lock().wakers.set(self.number, waker);
             self.listens = true;
         }
     }
@@ -158,12 +159,8 @@ impl Drop for Spared {
 impl Drop for Guest {
     fn drop(&mut self) {
         let mut places = self.guests.lock();
-        places.wakers[self.number as usize] = None;
-        places.free.push(self.number);
-        places.taken -= 1;
-        if places.taken == 0 {
-            // After a crowd, the place for it is given back.
-            *places = Places::default();
+        places.wakers.remove(self.number);
+        if places.wakers.is_empty() {
             drop(places);
             self.guests.empty.notify_waiters();
         }

@@ -168,6 +168,7 @@ mod scratch;
 mod serve;
 mod server;
 mod shared;
+mod slots;
 mod split;
 mod stream;
 // Sockets of our own where there is epoll, tokio's elsewhere.

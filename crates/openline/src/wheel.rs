@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::runtimes::PerRuntime;
 use crate::shared::Shared;
+use crate::slots::Slots;
 use crate::timer::{Timer, now};
 
 static WHEELS: PerRuntime<Wheel> = PerRuntime::new();
@@ -28,9 +29,8 @@ struct Wheel {
 
 #[derive(Default)]
 struct Places {
-    /// The connections whose receivers are to be woken, by number.
-    waiting: Vec<Weak<Shared>>,
-    free: Vec<u32>,
+    /// The connections whose receivers are to be woken.
+    waiting: Slots<Weak<Shared>>,
     /// The step in which each is due, and its number.
     due: BTreeSet<(u32, u32)>,
     /// The task that turns the wheel, while there is one.
@@ -124,30 +124,19 @@ impl Places {
     /// The number, and whether nothing else is due as early.
     fn enter(&mut self, shared: Weak<Shared>, step: u32) -> (u32, bool) {
         let first = self.first().is_none_or(|first| step < first);
-        let number = match self.free.pop() {
-            Some(number) => {
-                self.waiting[number as usize] = shared;
-                number
-            }
-            None => {
-                self.waiting.push(shared);
-                (self.waiting.len() - 1) as u32
-            }
-        };
+        let number = self.waiting.insert(shared);
         self.due.insert((step, number));
         (number, first)
     }
 
     fn leave(&mut self, number: u32, step: u32) {
         self.due.remove(&(step, number));
-        self.waiting[number as usize] = Weak::new();
-        self.free.push(number);
-        if self.free.len() == self.waiting.len() {
-            // After a crowd, the place for it is given back, and nothing is left to wait for.
-            (self.waiting, self.free) = Default::default();
-            if let Some(task) = &self.turning {
-                task.wake_by_ref();
-            }
+        self.waiting.remove(number);
+        // Nothing is left to wait for.
+        if self.waiting.is_empty()
+            && let Some(task) = &self.turning
+        {
+            task.wake_by_ref();
         }
     }
 
@@ -161,7 +150,7 @@ impl Places {
         let mut taken = Vec::new();
         while self.first().is_some_and(|first| first <= step) {
             if let Some((_, number)) = self.due.pop_first() {
-                taken.push(std::mem::take(&mut self.waiting[number as usize]));
+                taken.push(self.waiting.take(number));
             }
         }
         taken

@@ -21,6 +21,7 @@ use tokio::runtime::Handle;
 use tokio::task::coop::poll_proceed;
 
 use crate::runtimes::PerRuntime;
+use crate::slots::Slots;
 use crate::stream::Duplex;
 
 static POLLERS: PerRuntime<Poller> = PerRuntime::new();
@@ -36,15 +37,15 @@ pub(crate) fn split(stream: tokio::net::TcpStream) -> Result<(Side, Side), Box<d
     };
     // Until it is known, nobody is told of anything: what tells of the end comes only once.
     let mut sockets = poller.lock();
-    let number = sockets.enter();
+    let number = sockets.insert(Weak::new());
     // Watched by both for a moment, so that there is a way back.
     if poller.watch(&stream, number).is_err() {
-        sockets.leave(number);
+        sockets.remove(number);
         return Err(Box::new(stream));
     }
     let Ok(stream) = stream.into_std() else {
         // It is closed now.
-        sockets.leave(number);
+        sockets.remove(number);
         return Err(Box::new(tokio::io::empty()));
     };
     let socket = Arc::new(Socket {
@@ -57,7 +58,7 @@ pub(crate) fn split(stream: tokio::net::TcpStream) -> Result<(Side, Side), Box<d
         waiting: Mutex::default(),
         poller: Arc::clone(&poller),
     });
-    sockets.places[number as usize] = Arc::downgrade(&socket);
+    sockets.set(number, Arc::downgrade(&socket));
     drop(sockets);
     Ok((Side(Arc::clone(&socket)), Side(socket)))
 }
@@ -68,18 +69,24 @@ pub(crate) type WriteHalf = Side;
 /// A side of a socket, which is closed with its last side.
 pub(crate) struct Side(Arc<Socket>);
 
+/// Does what counts for a task's share of the runtime, if that is not used up.
+#[inline]
+fn within_budget<T>(cx: &mut Context<'_>, act: impl FnOnce(&Waker) -> Poll<T>) -> Poll<T> {
+    let budget = ready!(poll_proceed(cx));
+    let polled = act(cx.waker());
+    if polled.is_ready() {
+        budget.made_progress();
+    }
+    polled
+}
+
 impl AsyncRead for Side {
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let budget = ready!(poll_proceed(cx));
-        let read = self.0.poll_read(cx.waker(), buf);
-        if read.is_ready() {
-            budget.made_progress();
-        }
-        read
+        within_budget(cx, |waker| self.0.poll_read(waker, buf))
     }
 }
 
@@ -89,14 +96,8 @@ impl AsyncWrite for Side {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let budget = ready!(poll_proceed(cx));
-        let written = self
-            .0
-            .poll_write(cx.waker(), |mut stream| stream.write(buf));
-        if written.is_ready() {
-            budget.made_progress();
-        }
-        written
+        let write = |mut stream: &TcpStream| stream.write(buf);
+        within_budget(cx, |waker| self.0.poll_write(waker, write))
     }
 
     fn poll_write_vectored(
@@ -104,13 +105,8 @@ impl AsyncWrite for Side {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let budget = ready!(poll_proceed(cx));
         let write = |mut stream: &TcpStream| stream.write_vectored(bufs);
-        let written = self.0.poll_write(cx.waker(), write);
-        if written.is_ready() {
-            budget.made_progress();
-        }
-        written
+        within_budget(cx, |waker| self.0.poll_write(waker, write))
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -237,7 +233,7 @@ impl Socket {
 impl Drop for Socket {
     fn drop(&mut self) {
         self.poller.forget(&self.stream);
-        self.poller.lock().leave(self.number);
+        self.poller.lock().remove(self.number);
     }
 }
 
@@ -268,30 +264,8 @@ struct Poller {
     over: AtomicBool,
 }
 
-/// By number. One that has left may still be told of once, and then another may have its number: an event is a hint.
-#[derive(Default)]
-struct Sockets {
-    places: Vec<Weak<Socket>>,
-    free: Vec<u32>,
-}
-
-impl Sockets {
-    fn enter(&mut self) -> u32 {
-        self.free.pop().unwrap_or_else(|| {
-            self.places.push(Weak::new());
-            (self.places.len() - 1) as u32
-        })
-    }
-
-    fn leave(&mut self, number: u32) {
-        self.places[number as usize] = Weak::new();
-        self.free.push(number);
-        if self.free.len() == self.places.len() {
-            // After a crowd, the place for it is given back.
-            *self = Self::default();
-        }
-    }
-}
+/// One that has left may still be told of once, and then another may have its number: an event is a hint.
+type Sockets = Slots<Weak<Socket>>;
 
 impl Poller {
     fn start(runtime: &Handle) -> Option<Arc<Self>> {
@@ -373,7 +347,7 @@ impl Future for Watch {
             let sockets = this.poller.lock();
             for event in &this.events {
                 count += 1;
-                let place = sockets.places.get(event.token().0);
+                let place = sockets.iter().nth(event.token().0);
                 if let Some(socket) = place.and_then(Weak::upgrade) {
                     this.found.push((socket, event.into()));
                 }
@@ -400,7 +374,6 @@ impl Drop for Watch {
         let sockets: Vec<_> = self
             .poller
             .lock()
-            .places
             .iter()
             .filter_map(Weak::upgrade)
             .collect();
