@@ -6,9 +6,7 @@ use openline_bench::link::Target;
 use openline_bench::load::{self, Echo};
 use openline_bench::wire::{BINARY, TEXT};
 
-use super::{
-    CPU, Job, MESSAGE_MEASURES, Measure, Workload, cost, nanoseconds, per_second, started,
-};
+use super::{Job, MESSAGE_MEASURES, Measure, Workload, cost, cpu, nanoseconds, rate, started};
 use crate::plan::Plan;
 use crate::servers::{BATCHING_PEERS, OPENLINE, PEERS, Place, Program, RAW};
 
@@ -81,11 +79,7 @@ pub(super) const PLAIN: Workload = Workload {
                 .into_iter()
                 .chain(BATCHING_PEERS.into_iter().filter(|_| shape.depth > 1));
             let peers = peers.map(|name| (name, Program::Peer(name)));
-            let own = [
-                (RAW, Program::Raw("echo", Some(shape.size))),
-                (OPENLINE, Program::Example("echo")),
-            ];
-            for (server, program) in own.into_iter().chain(peers) {
+            for (server, program) in raw_and_ours(shape.size).into_iter().chain(peers) {
                 jobs.push(echo(plan, shape, server, program, false));
             }
         }
@@ -142,12 +136,17 @@ pub(super) fn echo(plan: &Plan, shape: Shape, server: &str, program: Program, tl
     }
 }
 
-fn every_server(size: usize) -> impl Iterator<Item = (&'static str, Program)> {
-    let own = [
+/// The servers of an echo without peers.
+pub(super) const fn raw_and_ours(size: usize) -> [(&'static str, Program); 2] {
+    [
         (RAW, Program::Raw("echo", Some(size))),
         (OPENLINE, Program::Example("echo")),
-    ];
-    own.into_iter()
+    ]
+}
+
+fn every_server(size: usize) -> impl Iterator<Item = (&'static str, Program)> {
+    raw_and_ours(size)
+        .into_iter()
         .chain(PEERS.map(|name| (name, Program::Peer(name))))
 }
 
@@ -197,18 +196,8 @@ pub(super) const CONNECTS: Workload = Workload {
     about: "From TCP's handshake to the answer 101, 64 under way at once; closing them again is not counted. *raw* sends \
         a fixed answer to whatever it receives.",
     measures: &[
-        Measure {
-            name: CPU,
-            title: "server CPU per connection",
-            show: nanoseconds,
-            less_is_better: true,
-        },
-        Measure {
-            name: super::RATE,
-            title: "connections per second",
-            show: per_second,
-            less_is_better: false,
-        },
+        cpu("server CPU per connection"),
+        rate("connections per second"),
     ],
     reference: Some(RAW),
     one_scale: false,

@@ -104,22 +104,29 @@ pub fn bytes(value: f64) -> String {
     }
 }
 
-const MESSAGE_MEASURES: &[Measure] = &[
+const RATE: &str = "rate";
+
+/// The server's time for each of something.
+const fn cpu(title: &'static str) -> Measure {
     Measure {
         name: CPU,
-        title: "server CPU per message",
+        title,
         show: nanoseconds,
         less_is_better: true,
-    },
+    }
+}
+
+/// How much of something there was in a second.
+const fn rate(title: &'static str) -> Measure {
     Measure {
         name: RATE,
-        title: "messages per second",
+        title,
         show: per_second,
         less_is_better: false,
-    },
-];
+    }
+}
 
-const RATE: &str = "rate";
+const MESSAGE_MEASURES: &[Measure] = &[cpu("server CPU per message"), rate("messages per second")];
 
 /// A cost, as the two measures of it.
 fn cost(cost: openline_bench::load::Cost) -> Vec<(&'static str, f64)> {

@@ -12,7 +12,7 @@ use openline_bench::load::{self, Cost, Echo, Fanout, Watch};
 use openline_bench::wire::{BINARY, payload};
 
 use super::kinds::Kind;
-use super::{CPU, Job, Measure, Workload, nanoseconds};
+use super::{CPU, Job, Measure, Workload, cpu};
 use crate::plan::Plan;
 use crate::profile::{self, Callgrind, Perf};
 use crate::servers::{PUSH, Place, Program, Running, on_path};
@@ -30,12 +30,7 @@ pub(super) const PROFILE: Workload = Workload {
         What is inlined counts where it was written, and the standard library's code where it was called from; a system call's \
         time has in it what it does for the other side of the loopback interface.",
     measures: &[
-        Measure {
-            name: CPU,
-            title: "time",
-            show: nanoseconds,
-            less_is_better: true,
-        },
+        cpu("time"),
         Measure {
             name: INSTRUCTIONS,
             title: "instructions",

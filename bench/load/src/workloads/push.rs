@@ -7,22 +7,12 @@ use openline_bench::load::{self, Fanout, Publisher};
 use openline_bench::wire::{TEXT, client_frame, payload, upgrade_request};
 
 use super::kinds::{Kind, post};
-use super::{CPU, Job, Measure, Workload, bytes, cost, nanoseconds, per_second, started};
+use super::{Job, Measure, Workload, bytes, cost, cpu, nanoseconds, rate, started};
 use crate::plan::Plan;
 use crate::servers::{NCHAN, OPENLINE, PUSH, Place, Program, RAW, Running};
 
-const DELIVERY_CPU: Measure = Measure {
-    name: CPU,
-    title: "server CPU per delivery",
-    show: nanoseconds,
-    less_is_better: true,
-};
-const DELIVERY_RATE: Measure = Measure {
-    name: super::RATE,
-    title: "deliveries per second",
-    show: per_second,
-    less_is_better: false,
-};
+const DELIVERY_CPU: Measure = cpu("server CPU per delivery");
+const DELIVERY_RATE: Measure = rate("deliveries per second");
 const DELIVERY_WIRE: Measure = Measure {
     name: "wire",
     title: "bytes on the wire for a delivery",
@@ -197,18 +187,8 @@ pub(super) const PUBLISH: Workload = Workload {
     about: "`POST` of 125 bytes on one kept-alive connection, one after the other, to a channel without subscribers. *hyper* is \
         a bare hyper that answers the same request with its body.",
     measures: &[
-        Measure {
-            name: CPU,
-            title: "server CPU per publication",
-            show: nanoseconds,
-            less_is_better: true,
-        },
-        Measure {
-            name: super::RATE,
-            title: "publications per second",
-            show: per_second,
-            less_is_better: false,
-        },
+        cpu("server CPU per publication"),
+        rate("publications per second"),
     ],
     reference: Some(HYPER),
     one_scale: false,

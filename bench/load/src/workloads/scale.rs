@@ -2,26 +2,16 @@
 
 use openline_bench::link::Target;
 
-use super::echo::{Shape, echo};
+use super::echo::{Shape, echo, raw_and_ours};
 use super::kinds::Kind;
 use super::memory::{OPENED_MEASURES, idle};
 use super::push::{fanout, thousands};
-use super::{CPU, Job, MESSAGE_MEASURES, Measure, Workload, nanoseconds, per_second};
-use crate::servers::{OPENLINE, PUSH, Program, RAW};
+use super::{Job, MESSAGE_MEASURES, Measure, Workload, cpu, rate};
+use crate::servers::{PUSH, Program, RAW};
 
 const EITHER_MEASURES: &[Measure] = &[
-    Measure {
-        name: CPU,
-        title: "server CPU per message or delivery",
-        show: nanoseconds,
-        less_is_better: true,
-    },
-    Measure {
-        name: super::RATE,
-        title: "per second",
-        show: per_second,
-        less_is_better: false,
-    },
+    cpu("server CPU per message or delivery"),
+    rate("per second"),
 ];
 
 const ONE: &str = "one worker";
@@ -78,22 +68,17 @@ pub(super) const CONNECTIONS: Workload = Workload {
         let mut jobs = Vec::new();
         for open in up_to(&OPEN, plan.leave_out) {
             for speaking in [64, open] {
-                for (server, program) in [
-                    (RAW, Program::Raw("echo", Some(125))),
-                    (OPENLINE, Program::Example("echo")),
-                ] {
+                for (server, program) in raw_and_ours(125) {
                     let shape = Shape {
                         silent: open - speaking,
                         ..Shape::new(speaking, 125, 1)
                     };
                     let speak = if speaking == open { "all" } else { "64" };
                     let case = format!("{} open, {speak} speak", thousands(open));
-                    let job = echo(plan, shape, server, program, false);
-                    let rounds = plan.long_rounds;
                     jobs.push(Job {
                         case,
-                        rounds,
-                        ..job
+                        rounds: plan.long_rounds,
+                        ..echo(plan, shape, server, program, false)
                     });
                 }
             }
@@ -141,18 +126,12 @@ pub(super) const SIZES: Workload = Workload {
     jobs: |plan, _| {
         let mut jobs = Vec::new();
         for size in up_to(&[16, 256, 4_096, 65_536, 1 << 20], plan.leave_out) {
-            for (server, program) in [
-                (RAW, Program::Raw("echo", Some(size))),
-                (OPENLINE, Program::Example("echo")),
-            ] {
+            for (server, program) in raw_and_ours(size) {
                 let shape = Shape::new(16, size, 1);
-                let case = shape.size_name();
-                let job = echo(plan, shape, server, program, false);
-                let rounds = plan.long_rounds;
                 jobs.push(Job {
-                    case,
-                    rounds,
-                    ..job
+                    case: shape.size_name(),
+                    rounds: plan.long_rounds,
+                    ..echo(plan, shape, server, program, false)
                 });
             }
         }
