@@ -34,8 +34,8 @@ main() {
     need_python
     if [[ " ${runs[*]} " == *-http2* ]]; then
         case $bridge in
-            nghttpx) need_command nghttpx nghttp2-proxy ;;
-            haproxy) need_command haproxy haproxy ;;
+            nghttpx) need nghttpx:nghttp2-proxy ;;
+            haproxy) need haproxy ;;
             *) fail "no bridge \`$bridge\`; there are: nghttpx, haproxy" ;;
         esac
     fi

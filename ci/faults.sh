@@ -11,8 +11,8 @@ exec </dev/null
 
 source ci/tools.sh
 
-need_command strace strace
-need_command faketime faketime
+need strace faketime
+need_python
 python_env interop conformance/interop/python/requirements.txt
 if [[ -z ${OPENLINE_BIN:-} ]]; then
     cargo build "${everything[@]}" --bins --examples

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# Runs every test of the project, on a machine that has Rust, Python 3 and Node; the first failure ends it.
+# Runs every test of the project, on a machine that has Rust; the first failure ends it.
 #
 #   ci/test.sh              all steps
 #   ci/test.sh STEP...      some of them: format lint purity tests fuzz docs dependencies packaging interop faults browser
 #                           autobahn
 #
 # What it needs of other languages it installs under the target directory and in node_modules, by lock files, from
-# PyPI, npm and crates.io; as root on Debian also curl, Chromium, nginx, tinyproxy, microsocks, strace and
-# faketime. A part that can't run is a failure.
+# PyPI, npm and crates.io; as root on Debian also the programs that `prepare` names. Where it can't, it names all that is missing
+# before anything runs. A part that can't run is a failure.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 exec </dev/null
@@ -83,16 +83,11 @@ dependencies() {
 # What is shipped for systemd, Docker and Kubernetes, as far as it can be checked without them.
 packaging() {
     python_env packaging conformance/packaging/requirements.txt
-    need_command systemd-analyze systemd
     build_programs
     "$tools/packaging/bin/python" conformance/packaging/check.py packaging
 }
 
 interop() {
-    need_command curl curl
-    need_command nginx nginx
-    need_command tinyproxy tinyproxy-bin
-    need_command microsocks microsocks
     build_programs
     python_env interop conformance/interop/python/requirements.txt
     (cd conformance/interop/python && "$tools/interop/bin/python" -m pytest --quiet)
@@ -112,7 +107,6 @@ faults() {
 }
 
 browser() {
-    need_command chromium chromium
     CHROMIUM_BIN=$(command -v chromium)
     export CHROMIUM_BIN
     build_programs
@@ -123,7 +117,6 @@ browser() {
 # All of them are run by ci/conformance.sh, whose last results are looked at here.
 autobahn() {
     local role program
-    need_python
     build_programs
     for role in server client; do
         program=("$OPENLINE_ECHO" --deflate)
@@ -143,12 +136,30 @@ build_programs() {
     export OPENLINE_EXAMPLE_CLIENT=$target/debug/examples/client
 }
 
+# What the steps need beside Rust, so that nobody learns of a missing program after minutes of tests.
+prepare() {
+    local step commands=(cc:build-essential make)
+    for step in "$@"; do
+        case $step in
+            packaging) commands+=(python3 python3-venv systemd-analyze:systemd) ;;
+            interop) commands+=(python3 python3-venv node:nodejs npm curl nginx tinyproxy:tinyproxy-bin microsocks) ;;
+            faults) commands+=(python3 python3-venv strace faketime) ;;
+            browser) commands+=(node:nodejs npm chromium) ;;
+            autobahn) commands+=(python3 python3-venv) ;;
+        esac
+    done
+    need "${commands[@]}"
+    [[ " ${commands[*]} " != *" python3 "* ]] || need_python
+    [[ " ${commands[*]} " != *" npm "* ]] || need_node
+}
+
 main() {
     local steps=("$@") times=() started
     [[ $# -gt 0 ]] || steps=("${all_steps[@]}")
     for step in "${steps[@]}"; do
         [[ " ${all_steps[*]} " == *" $step "* ]] || fail "no step \`$step\`; there are: ${all_steps[*]}"
     done
+    prepare "${steps[@]}"
     trap 'status=$?; [[ $status == 0 ]] || echo "ci/test.sh: the step \`$step\` failed" >&2' EXIT
     for step in "${steps[@]}"; do
         printf '\n=== %s\n' "$step"

@@ -15,9 +15,50 @@ export PIP_DISABLE_PIP_VERSION_CHECK=1
 # Where Debian keeps servers, and not everyone looks.
 export PATH=$PATH:/usr/sbin
 
+# Installs the Debian packages of the commands that are missing, each given as COMMAND or COMMAND:PACKAGE; where that can't be done,
+# it names them all at once.
+need() {
+    local one packages=()
+    for one in "$@"; do
+        has "${one%%:*}" || [[ " ${packages[*]} " == *" ${one#*:} "* ]] || packages+=("${one#*:}")
+    done
+    [[ ${#packages[@]} == 0 ]] || install_packages "${packages[@]}"
+    for one in "$@"; do
+        has "${one%%:*}" || fail "${one%%:*} is missing, though the package ${one#*:} is installed"
+    done
+}
+
+has() {
+    case $1 in
+        python3-venv) python3 -c 'import ensurepip' 2>/dev/null ;;
+        *) command -v "$1" >/dev/null ;;
+    esac
+}
+
+install_packages() {
+    if [[ $(id -u) != 0 ]] || ! command -v apt-get >/dev/null; then
+        fail "missing: $*; install them (on Debian: sudo apt-get install $*), or run this as root on Debian"
+    fi
+    echo "installing the Debian packages $*"
+    # A server's package starts the server, but for this run level.
+    { apt-get update --quiet=2 && RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive \
+        apt-get install --quiet=2 --yes --no-install-recommends "$@"; } >"$tools/apt.log" 2>&1 ||
+        { cat "$tools/apt.log"; fail "the Debian packages $* could not be installed"; }
+}
+
+need_python() {
+    need python3 python3-venv
+    python3 -c 'import sys; sys.exit(sys.version_info < (3, 10))' || fail "python3 is $(python3 --version), not 3.10 or newer"
+}
+
+need_node() {
+    need node:nodejs npm
+    node -e 'const [a, b] = process.versions.node.split("."); process.exit(a > 20 || (a == 20 && b >= 18) ? 0 : 1)' ||
+        fail "node is $(node --version), not 20.18 or newer"
+}
+
 python_env() {
     local env=$tools/$1 requirements=$2
-    need_python
     if ! cmp --silent "$requirements" "$env/installed"; then
         rm -rf "$env"
         python3 -m venv "$env"
@@ -26,34 +67,8 @@ python_env() {
     fi
 }
 
-need_python() {
-    command -v python3 >/dev/null || fail "python3 is missing: install Python 3.10 or newer, with its venv module"
-    python3 -c 'import sys; sys.exit(sys.version_info < (3, 10))' || fail "python3 is $(python3 --version), not 3.10 or newer"
-    python3 -c 'import ensurepip' 2>/dev/null || install_package python3-venv
-}
-
 node_tests() {
-    command -v npm >/dev/null || fail "npm is missing: install Node.js 20.18.1 or newer, with npm"
     (cd "$1" && npm ci --no-audit --no-fund --loglevel=error && npm test)
-}
-
-need_command() {
-    command -v "$1" >/dev/null || install_package "$2"
-    command -v "$1" >/dev/null || fail "$1 is missing, though the package $2 is installed"
-}
-
-install_package() {
-    if [[ $(id -u) != 0 ]] || ! command -v apt-get >/dev/null; then
-        fail "$1 is missing: install it (on Debian: sudo apt-get install $1), or run this as root on Debian"
-    fi
-    echo "installing the Debian package $1"
-    if [[ -z ${apt_updated:-} ]]; then
-        apt-get update --quiet=2
-        apt_updated=yes
-    fi
-    # A server's package starts the server, but for this run level.
-    RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install --quiet=2 --yes --no-install-recommends "$1" >"$tools/apt.log" 2>&1 ||
-        { cat "$tools/apt.log"; fail "the Debian package $1 could not be installed"; }
 }
 
 fail() {
