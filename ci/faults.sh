@@ -4,7 +4,7 @@
 #
 #   ci/faults.sh [--long] [FAULT...]     a minute or two; with --long about five. FAULT: some of them, see --help
 #
-# OPENLINE_BIN names the command to try; without it the debug build is made and taken. Some faults need root, strace or faketime.
+# OPENLINE_BIN names the command to try; without it the debug build is made and taken. What it needs beside Rust it installs, or names.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 exec </dev/null
@@ -20,4 +20,7 @@ if [[ -z ${OPENLINE_BIN:-} ]]; then
 fi
 # Fifteen thousand connections, and what else is open.
 ulimit -n 20000 || fail "20,000 files must be allowed to be open at once (ulimit -n)"
-"$tools/interop/bin/python" conformance/faults/run.py "$@"
+around=()
+# Who is not root may mount a small disk in a namespace where it is.
+[[ $(id -u) == 0 ]] || around=(unshare --user --map-root-user --mount)
+"${around[@]}" "$tools/interop/bin/python" conformance/faults/run.py "$@"

@@ -358,7 +358,7 @@ def failing_disk(server, size, strace, healthy):
 def read_only_directory(scratch):
     """A start where nothing can be written."""
     with small_disk(scratch) as disk:
-        subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+        subprocess.run(["mount", "-o", "remount,bind,ro", str(disk)], check=True)
         started = subprocess.run([os.environ["OPENLINE_BIN"], "serve", "--listen", "127.0.0.1:0", "--data-dir", str(disk / "log")],
                                  capture_output=True, text=True, timeout=HANGS)
         assert started.returncode == 1 and "ead-only" in started.stderr, started

@@ -186,7 +186,7 @@ def main():
             run.fault(name, getattr(run, name))
     width = max(len(name) for name, _, _ in run.rows)
     print("\n" + "\n".join(f"{name:{width}} | {seen} | {outcome}" for name, seen, outcome in run.rows))
-    sys.exit(any(outcome == "FAIL" for _, _, outcome in run.rows))
+    sys.exit(any(outcome != "PASS" for _, _, outcome in run.rows))
 
 
 if __name__ == "__main__":
