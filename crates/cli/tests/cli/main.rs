@@ -3,6 +3,7 @@
 mod attacks;
 mod command_line;
 mod data_dir;
+mod documents;
 mod guarantees;
 mod kill_loop;
 #[cfg(target_os = "linux")]
