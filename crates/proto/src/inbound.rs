@@ -62,14 +62,19 @@ pub struct Inbound {
     role: Role,
     /// The peer's Close came, or the connection failed: what follows is discarded.
     over: bool,
-    header: PartialHeader,
-    pub(crate) frame: Option<Frame>,
-    control: Option<Box<Control>>,
+    cut: Option<Box<Cut>>,
     pub(crate) message: Option<Box<Assembly>>,
     /// Present if compression was agreed on.
     pub(crate) inflater: Option<Box<Decompressor>>,
     timers: Timers,
     pub(crate) config: Arc<Config>,
+}
+
+/// What the input ended in the middle of. A data frame's payload is no such thing: it goes to its message as it comes.
+#[derive(Debug)]
+enum Cut {
+    Header(PartialHeader),
+    Control(Control),
 }
 
 /// The bytes of a header that is not yet whole.
@@ -87,27 +92,15 @@ pub(crate) struct Frame {
     /// How many bytes of the payload came, modulo four.
     phase: u8,
     pub(crate) fin: bool,
-    control: bool,
 }
 
 /// A control frame that did not come in one piece.
 #[derive(Debug)]
-pub(crate) struct Control {
+struct Control {
+    frame: Frame,
     opcode: Opcode,
     length: u8,
     payload: [u8; MAX_CONTROL],
-}
-
-impl Control {
-    const fn header(&self) -> Header {
-        Header {
-            fin: true,
-            opcode: self.opcode,
-            compressed: false,
-            mask: None,
-            length: self.length as u64,
-        }
-    }
 }
 
 impl Inbound {
@@ -115,9 +108,7 @@ impl Inbound {
         Self {
             role,
             over: false,
-            header: PartialHeader::default(),
-            frame: None,
-            control: None,
+            cut: None,
             message: None,
             inflater: None,
             timers: Timers::new(now),
@@ -170,12 +161,11 @@ impl Inbound {
         input: &mut Input<'b>,
     ) -> Option<Result<(Kind, &'b [u8]), ProtocolError>> {
         let (kind, payload) = self.lend_whole(input)?;
-        self.timers.received(now);
         if kind == Kind::Text && simdutf8::basic::from_utf8(payload).is_err() {
             self.stop();
             return Some(Err(ProtocolError::InvalidUtf8));
         }
-        self.timers.message(now);
+        self.timers.received_message(now);
         Some(Ok((kind, payload)))
     }
 
@@ -189,13 +179,18 @@ impl Inbound {
             input.discard();
             return Ok(None);
         }
+        if let Some((kind, payload)) = self.lend_whole(input) {
+            self.timers.received_message(now);
+            let event = whole_message(kind, payload, in_pieces);
+            if event.is_err() {
+                self.stop();
+            }
+            return event.map(Some);
+        }
         if !input.is_empty() {
             self.timers.received(now);
         }
-        let event = match self.lend_whole(input) {
-            Some((kind, payload)) => whole_message(kind, payload, in_pieces).map(Some),
-            None => self.next_event(now, input, in_pieces),
-        };
+        let event = self.next_event(now, input, in_pieces);
         match &event {
             Ok(Some(Event::Text(_) | Event::Binary(_) | Event::Piece(_))) => {
                 self.timers.message(now);
@@ -270,8 +265,7 @@ impl Inbound {
     /// Nothing that comes from now on matters: give back what was kept.
     pub fn stop(&mut self) {
         self.over = true;
-        self.frame = None;
-        self.control = None;
+        self.cut = None;
         self.message = None;
         self.inflater = None;
     }
@@ -284,7 +278,7 @@ impl Inbound {
     /// function. Everything else, and everything that is wrong, is left where it is; but text is still to be checked.
     #[inline(always)]
     fn lend_whole<'b>(&self, input: &mut Input<'b>) -> Option<(Kind, &'b [u8])> {
-        if self.over || self.frame.is_some() || self.message.is_some() || self.header.length > 0 {
+        if self.over || self.cut.is_some() || self.message.is_some() {
             return None;
         }
         let [first, second, rest @ ..] = &*input.rest else {
@@ -342,24 +336,63 @@ impl Inbound {
             return Ok(Some(event));
         }
         while !input.is_empty() {
-            let event = match self.frame.take() {
-                None => match self
-                    .header
-                    .read(input, self.role, self.inflater.is_some())?
-                {
-                    None => None,
-                    Some(header) if header.opcode.is_control() => {
-                        self.begin_control(header, input)?
-                    }
-                    Some(header) => self.begin_data(now, header, input, in_pieces)?,
-                },
-                Some(frame) if frame.control => self.go_on_control(frame, input)?,
-                Some(frame) => self.go_on_data(frame, input, in_pieces)?,
-            };
+            let event = self.next_frame(now, input, in_pieces)?;
             if event.is_some() {
                 return Ok(event);
             }
         }
+        Ok(None)
+    }
+
+    /// Goes on with what was cut, or with a payload that is under way, or else begins the next frame.
+    #[inline]
+    fn next_frame<'b>(
+        &mut self,
+        now: Instant,
+        input: &mut Input<'b>,
+        in_pieces: bool,
+    ) -> Result<Option<Event<'b>>, ProtocolError> {
+        if let Some(frame) = self
+            .message
+            .as_mut()
+            .and_then(|message| message.frame.take())
+        {
+            return self.go_on_data(frame, input, in_pieces);
+        }
+        let header = match self.cut.take().map(|cut| *cut) {
+            Some(Cut::Control(control)) => return self.go_on_control(control, input),
+            Some(Cut::Header(cut)) => self.go_on_header(cut, input)?,
+            None => match Header::parse(input.rest, self.role, self.inflater.is_some())? {
+                Some((header, size)) => {
+                    input.take(size);
+                    Some(header)
+                }
+                None => self.go_on_header(PartialHeader::default(), input)?,
+            },
+        };
+        match header {
+            None => Ok(None),
+            Some(header) if header.opcode.is_control() => self.begin_control(header, input),
+            Some(header) => self.begin_data(now, header, input, in_pieces),
+        }
+    }
+
+    /// Reads on, to the end of the header or of the input.
+    fn go_on_header(
+        &mut self,
+        mut header: PartialHeader,
+        input: &mut Input<'_>,
+    ) -> Result<Option<Header>, ProtocolError> {
+        while !input.is_empty() {
+            let have = usize::from(header.length);
+            header.bytes[have] = input.take(1)[0];
+            header.length += 1;
+            let bytes = &header.bytes[..=have];
+            if let Some((header, _)) = Header::parse(bytes, self.role, self.inflater.is_some())? {
+                return Ok(Some(header));
+            }
+        }
+        self.cut = Some(Box::new(Cut::Header(header)));
         Ok(None)
     }
 
@@ -375,29 +408,26 @@ impl Inbound {
             trace::received(&header, payload);
             return control_event(header.opcode, Payload::Lent(payload)).map(Some);
         }
-        self.control = Some(Box::new(Control {
+        let control = Control {
+            frame: Frame::new(&header),
             opcode: header.opcode,
             length: 0,
             payload: [0; MAX_CONTROL],
-        }));
-        self.go_on_control(Frame::new(&header), input)
+        };
+        self.go_on_control(control, input)
     }
 
     fn go_on_control<'b>(
         &mut self,
-        mut frame: Frame,
+        mut control: Control,
         input: &mut Input<'b>,
     ) -> Result<Option<Event<'b>>, ProtocolError> {
-        let Some(mut control) = self.control.take() else {
-            return Ok(None);
-        };
-        let piece = frame.take(input);
+        let piece = control.frame.take(input);
         let have = usize::from(control.length);
         control.payload[have..have + piece.len()].copy_from_slice(piece);
         control.length += piece.len() as u8;
-        if frame.remaining > 0 {
-            self.frame = Some(frame);
-            self.control = Some(control);
+        if control.frame.remaining > 0 {
+            self.cut = Some(Box::new(Cut::Control(control)));
             return Ok(None);
         }
         let payload = &control.payload[..usize::from(control.length)];
@@ -410,30 +440,15 @@ impl Inbound {
     }
 }
 
-impl PartialHeader {
-    #[inline]
-    fn read(
-        &mut self,
-        input: &mut Input<'_>,
-        role: Role,
-        deflate: bool,
-    ) -> Result<Option<Header>, ProtocolError> {
-        if self.length == 0
-            && let Some((header, size)) = Header::parse(input.rest, role, deflate)?
-        {
-            input.take(size);
-            return Ok(Some(header));
+impl Control {
+    const fn header(&self) -> Header {
+        Header {
+            fin: true,
+            opcode: self.opcode,
+            compressed: false,
+            mask: None,
+            length: self.length as u64,
         }
-        while !input.is_empty() {
-            let have = usize::from(self.length);
-            self.bytes[have] = input.take(1)[0];
-            self.length += 1;
-            if let Some((header, _)) = Header::parse(&self.bytes[..=have], role, deflate)? {
-                self.length = 0;
-                return Ok(Some(header));
-            }
-        }
-        Ok(None)
     }
 }
 
@@ -444,7 +459,6 @@ impl Frame {
             key: header.mask,
             phase: 0,
             fin: header.fin,
-            control: header.opcode.is_control(),
         }
     }
 
