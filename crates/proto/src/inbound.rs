@@ -13,7 +13,7 @@ use crate::deflate::inflate::Decompressor;
 use crate::error::{ProtocolError, Timeout};
 use crate::frame::{Header, MAX_CONTROL, Opcode, Role};
 use crate::handshake::deflate::Agreed;
-use crate::mask::mask;
+use crate::mask::{mask, mask_and_look};
 use crate::message::{Event, Kind, Payload};
 use crate::outbound::Outbound;
 use crate::timers::{Due, Timers};
@@ -68,6 +68,14 @@ pub struct Inbound {
     pub(crate) inflater: Option<Box<Decompressor>>,
     timers: Timers,
     pub(crate) config: Arc<Config>,
+}
+
+/// A message that came whole.
+struct Whole<'b> {
+    kind: Kind,
+    payload: &'b [u8],
+    /// It was seen to be ASCII.
+    ascii: bool,
 }
 
 /// What the input ended in the middle of. A data frame's payload is no such thing: it goes to its message as it comes.
@@ -160,13 +168,13 @@ impl Inbound {
         now: Instant,
         input: &mut Input<'b>,
     ) -> Option<Result<(Kind, &'b [u8]), ProtocolError>> {
-        let (kind, payload) = self.lend_whole(input)?;
-        if kind == Kind::Text && simdutf8::basic::from_utf8(payload).is_err() {
+        let whole = self.lend_whole(input)?;
+        if whole.kind == Kind::Text && !whole.ascii && !is_utf8(whole.payload) {
             self.stop();
             return Some(Err(ProtocolError::InvalidUtf8));
         }
         self.timers.received_message(now);
-        Some(Ok((kind, payload)))
+        Some(Ok((whole.kind, whole.payload)))
     }
 
     fn handle<'b>(
@@ -179,9 +187,9 @@ impl Inbound {
             input.discard();
             return Ok(None);
         }
-        if let Some((kind, payload)) = self.lend_whole(input) {
+        if let Some(whole) = self.lend_whole(input) {
             self.timers.received_message(now);
-            let event = whole_message(kind, payload, in_pieces);
+            let event = whole_message(whole.kind, whole.payload, in_pieces);
             if event.is_err() {
                 self.stop();
             }
@@ -275,52 +283,37 @@ impl Inbound {
     }
 
     /// What most frames are, an uncompressed message in one piece that is here: for those, half of the way is worth a
-    /// function. Everything else, and everything that is wrong, is left where it is; but text is still to be checked.
+    /// function. Everything else, and everything that is wrong, is left where it is; but text is still to be checked, unless
+    /// it is told to be ASCII.
     #[inline(always)]
-    fn lend_whole<'b>(&self, input: &mut Input<'b>) -> Option<(Kind, &'b [u8])> {
+    fn lend_whole<'b>(&self, input: &mut Input<'b>) -> Option<Whole<'b>> {
         if self.over || self.cut.is_some() || self.message.is_some() {
             return None;
         }
-        let [first, second, rest @ ..] = &*input.rest else {
-            return None;
+        let (first, header, length, key) = match self.role {
+            Role::Server => whole_from_client(input.rest)?,
+            Role::Client => whole_from_server(input.rest)?,
         };
         let kind = match first {
             0x81 => Kind::Text,
             0x82 => Kind::Binary,
             _ => return None,
         };
-        let (length, rest) = match second & 0x7f {
-            127 => return None,
-            126 => {
-                let (length, rest) = rest.split_first_chunk()?;
-                let length = u16::from_be_bytes(*length);
-                (usize::from((length > 125).then_some(length)?), rest)
-            }
-            short => (usize::from(short), rest),
-        };
-        let (mask, rest) = match (self.role, second & 0x80 != 0) {
-            (Role::Server, true) => {
-                let (key, rest) = rest.split_first_chunk()?;
-                (Some(*key), rest)
-            }
-            (Role::Client, false) => (None, rest),
-            _ => return None,
-        };
-        if length > rest.len() || length > self.config.limits().max_message {
+        let end = header + length;
+        if end > input.len() || length > self.config.limits().max_message {
             return None;
         }
-        let header = Header {
-            fin: true,
-            opcode: kind.opcode(),
-            compressed: false,
-            mask,
-            length: length as u64,
+        let payload = &mut input.take(end)[header..];
+        let ascii = match key {
+            Some(key) => mask_and_look(payload, key, 0),
+            None => false,
         };
-        let size = input.len() - rest.len();
-        let payload = &mut input.take(size + length)[size..];
-        unmask(payload, mask, 0);
-        trace::received(&header, payload);
-        Some((kind, payload))
+        trace::received_whole(kind, payload);
+        Some(Whole {
+            kind,
+            payload,
+            ascii,
+        })
     }
 
     #[inline]
@@ -481,12 +474,49 @@ impl Frame {
     }
 }
 
+/// The first byte of a frame as a client sends most of them, its header's size, its payload's length, and its key.
+#[inline(always)]
+fn whole_from_client(bytes: &[u8]) -> Option<(u8, usize, usize, Option<[u8; 4]>)> {
+    let &[first, second, a, b, c, d] = bytes.first_chunk()?;
+    match second ^ 0x80 {
+        length @ 0..=125 => Some((first, 6, length.into(), Some([a, b, c, d]))),
+        126 => {
+            let &[.., key_0, key_1, key_2, key_3] = bytes.first_chunk::<8>()?;
+            let length = u16::from_be_bytes([a, b]);
+            let key = [key_0, key_1, key_2, key_3];
+            (length > 125).then_some((first, 8, length.into(), Some(key)))
+        }
+        _ => None,
+    }
+}
+
+/// The same of a server, which never masks.
+#[inline(always)]
+fn whole_from_server(bytes: &[u8]) -> Option<(u8, usize, usize, Option<[u8; 4]>)> {
+    let &[first, second] = bytes.first_chunk()?;
+    match second {
+        length @ 0..=125 => Some((first, 2, length.into(), None)),
+        126 => {
+            let &[_, _, high, low] = bytes.first_chunk()?;
+            let length = u16::from_be_bytes([high, low]);
+            (length > 125).then_some((first, 4, length.into(), None))
+        }
+        _ => None,
+    }
+}
+
 fn control_event(opcode: Opcode, payload: Payload<'_>) -> Result<Event<'_>, ProtocolError> {
     match opcode {
         Opcode::Ping => Ok(Event::Ping(payload)),
         Opcode::Pong => Ok(Event::Pong(payload)),
         _ => CloseReason::parse(&payload).map(Event::Close),
     }
+}
+
+/// Not inlined, since most text is ASCII and does not come here.
+#[inline(never)]
+fn is_utf8(bytes: &[u8]) -> bool {
+    simdutf8::basic::from_utf8(bytes).is_ok()
 }
 
 #[inline]

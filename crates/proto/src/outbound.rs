@@ -389,7 +389,7 @@ impl Outbound {
         if frame.bytes.len() >= Outbox::SHARE {
             self.outbox.share(frame.bytes.clone());
         } else {
-            self.outbox.push(|out| out.extend_from_slice(&frame.bytes));
+            self.outbox.push([], &frame.bytes);
         }
     }
 
@@ -404,15 +404,9 @@ impl Outbound {
         if self.mask_key.is_some() || length < Outbox::SHARE {
             return self.push(kind.opcode(), true, compressed, payload.as_ref());
         }
-        let header = Header {
-            fin: true,
-            opcode: kind.opcode(),
-            compressed,
-            mask: None,
-            length: length as u64,
-        };
+        let header = Header::whole(kind, compressed, None, length);
         trace::sent(header.opcode, true, compressed, length, payload.as_ref());
-        self.outbox.push(|out| header.encode(out));
+        self.outbox.push_header(&header, &[]);
         self.outbox.share(payload.into());
     }
 
@@ -424,23 +418,24 @@ impl Outbound {
     #[inline(always)]
     fn push_inline(&mut self, opcode: Opcode, fin: bool, compressed: bool, payload: &[u8]) {
         trace::sent(opcode, fin, compressed, payload.len(), payload);
-        let mask = self.mask_key.map(|key| key());
-        let header = Header {
+        let mut header = Header {
             fin,
             opcode,
             compressed,
-            mask,
+            mask: None,
             length: payload.len() as u64,
         };
-        self.outbox.push(|out| {
-            out.reserve(Header::MAX_SIZE + payload.len());
-            header.encode(out);
-            out.extend_from_slice(payload);
-            if let Some(key) = mask {
-                let start = out.len() - payload.len();
-                crate::mask::mask(&mut out[start..], key, 0);
+        match (self.mask_key, payload.len()) {
+            (None, short @ 0..=125) => {
+                let header = [header.first_byte(), short as u8];
+                self.outbox.push(header, payload);
             }
-        });
+            (None, _) => self.outbox.push_header(&header, payload),
+            (Some(key), _) => {
+                header.mask = Some(key());
+                self.outbox.push_header(&header, payload);
+            }
+        }
     }
 }
 

@@ -148,6 +148,7 @@ mod tests {
 
     proptest! {
         #[test]
+        #[allow(clippy::disallowed_methods, reason = "instants have no other beginning")]
         fn distances_tell_the_instants(
             steps in vec((0u8..4, prop_oneof![Just(0), 0u64..1 << 20, 0u64..1 << 40]), 0..40),
         ) {
