@@ -25,6 +25,8 @@ pub(crate) struct Assembly {
     fragments: u32,
     started: Instant,
     payload: Vec<u8>,
+    /// Of its payloads, the one that is under way.
+    pub(crate) frame: Option<Frame>,
     /// A piece of it was told: it goes on in pieces, or what is left of it is discarded.
     told: bool,
     /// Nobody wants the rest of it.
@@ -143,7 +145,7 @@ impl Inbound {
         let (fin, remaining) = (frame.fin, frame.remaining);
         let last = fin && remaining == 0;
         if remaining > 0 {
-            self.frame = Some(frame);
+            message.frame = Some(frame);
         }
         if way == Way::Whole {
             self.put_together(piece, fin, remaining)?;
@@ -292,6 +294,7 @@ impl Assembly {
             fragments: 1,
             started: now,
             payload: Vec::new(),
+            frame: None,
             told: false,
             discarded: false,
             waiting: Waiting {

@@ -119,13 +119,7 @@ impl Eq for Broadcast {}
 
 impl Encoded {
     fn new(kind: Kind, compressed: bool, payload: &[u8]) -> Self {
-        let header = Header {
-            fin: true,
-            opcode: kind.opcode(),
-            compressed,
-            mask: None,
-            length: payload.len() as u64,
-        };
+        let header = Header::whole(kind, compressed, None, payload.len());
         let mut bytes = BytesMut::with_capacity(Header::MAX_SIZE + payload.len());
         header.encode(&mut bytes);
         let size = bytes.len();

@@ -206,8 +206,12 @@ impl Outbound {
         std::mem::replace(self, left)
     }
 
+    fn blocked(&self) -> Option<Instant> {
+        self.rare.as_ref()?.blocked
+    }
+
     fn write_deadline(&self) -> Option<Instant> {
-        let since = self.blocked.filter(|_| self.close.is_none())?;
+        let since = self.blocked().filter(|_| self.close.is_none())?;
         Some(since + self.config.timeouts().write)
     }
 
@@ -227,8 +231,8 @@ impl Outbound {
     fn begin_close(&mut self, now: Instant, by_peer: bool) -> &mut Closing {
         let deadline = now + self.config.timeouts().close;
         // No pong follows a Close frame.
-        if let Some(pongs) = &mut self.pongs {
-            pongs.forget_late();
+        if let Some(rare) = &mut self.rare {
+            rare.pongs.forget_late();
         }
         self.close.get_or_insert_with(|| {
             Box::new(Closing {
@@ -252,7 +256,7 @@ impl Outbound {
 
     /// Nothing more will come or go: give back what was kept for it.
     fn die(&mut self) {
-        let lost = !self.outbox.is_empty() || self.blocked.is_some();
+        let lost = !self.outbox.is_empty() || self.blocked().is_some();
         self.outbox.clear();
         self.compressor = None;
         if let Some(close) = &mut self.close {

@@ -23,16 +23,21 @@ impl Pongs {
     pub(crate) fn forget_late(&mut self) {
         self.late = None;
     }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.ends.is_empty() && self.late.is_none()
+    }
 }
 
 /// What became of the last keepalive ping.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum KeepalivePing {
     /// There was no room for it.
     Refused,
     /// It stands behind other bytes, and ends there in the stream.
     Queued(u64),
     /// The peer has it.
+    #[default]
     Left,
 }
 
@@ -49,11 +54,12 @@ impl Outbound {
     /// Queues a keepalive ping; the compressor of an idle connection is given back.
     pub(crate) fn keepalive(&mut self) {
         let waits = !self.outbox.is_empty();
-        self.ping = match self.ping(b"") {
+        let ping = match self.ping(b"") {
             Ok(()) if waits => KeepalivePing::Queued(self.outbox.end()),
             Ok(()) => KeepalivePing::Left,
             Err(_) => KeepalivePing::Refused,
         };
+        self.keepalive_is(ping);
         if let Some(compressor) = &mut self.compressor {
             compressor.idle();
         }
@@ -62,43 +68,47 @@ impl Outbound {
     /// Whether the peer has had the keepalive ping for the whole wait. One that had to queue is waited for anew once it
     /// has left.
     pub(crate) fn pong_is_due(&mut self) -> bool {
-        match self.ping {
+        let ping = self.rare.as_ref().map(|rare| rare.ping).unwrap_or_default();
+        match ping {
             // The close has a deadline of its own.
             _ if self.close.is_some() => {}
             KeepalivePing::Left => return true,
             KeepalivePing::Refused => self.keepalive(),
             KeepalivePing::Queued(end) if self.outbox.sent() >= end => {
-                self.ping = KeepalivePing::Left;
+                self.keepalive_is(KeepalivePing::Left);
             }
             KeepalivePing::Queued(_) => {}
         }
         false
     }
 
+    fn keepalive_is(&mut self, ping: KeepalivePing) {
+        if ping != KeepalivePing::Left || self.rare.is_some() {
+            self.rare().ping = ping;
+            self.tidy();
+        }
+    }
+
     fn pong(&mut self, payload: &[u8]) {
-        let waiting = self.pongs.as_ref().map_or(0, |pongs| pongs.ends.len());
-        if waiting < MAX_PONGS {
-            self.push(Opcode::Pong, true, false, payload);
+        let pongs = &mut self.rare().pongs;
+        if pongs.ends.len() >= MAX_PONGS {
+            pongs.late = Some(payload.into());
+            return;
         }
+        self.push(Opcode::Pong, true, false, payload);
         let end = self.outbox.end();
-        let pongs = self.pongs.get_or_insert_default();
-        match waiting < MAX_PONGS {
-            true => pongs.ends.push_back(end),
-            false => pongs.late = Some(payload.into()),
-        }
+        self.rare().pongs.ends.push_back(end);
     }
 
     /// So many bytes were sent since the beginning: the pongs among them wait no more.
     pub(crate) fn pongs_left(&mut self, sent: u64) {
-        let Some(pongs) = &mut self.pongs else { return };
+        let Some(rare) = &mut self.rare else { return };
+        let pongs = &mut rare.pongs;
         if pongs.ends.front().is_none_or(|end| *end > sent) {
             return;
         }
         pongs.ends.retain(|end| *end > sent);
         let late = pongs.late.take();
-        if pongs.ends.is_empty() {
-            self.pongs = None;
-        }
         if let Some(payload) = late {
             self.pong(&payload);
         }

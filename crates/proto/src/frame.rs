@@ -3,6 +3,7 @@
 use bytes::BufMut;
 
 use crate::error::ProtocolError;
+use crate::message::Kind;
 
 /// Which end of the connection this is. Exhaustive: a connection has two ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -71,6 +72,22 @@ pub struct Header {
 impl Header {
     /// The longest header: two bytes, a 64-bit length, a masking key.
     pub const MAX_SIZE: usize = 14;
+
+    /// Of a message in one frame.
+    pub(crate) const fn whole(
+        kind: Kind,
+        compressed: bool,
+        mask: Option<[u8; 4]>,
+        length: usize,
+    ) -> Self {
+        Self {
+            fin: true,
+            opcode: kind.opcode(),
+            compressed,
+            mask,
+            length: length as u64,
+        }
+    }
 
     /// Reads a header that `receiver` was sent: the header and its size, or `None` if more bytes are needed. RSV1 is
     /// valid only where `deflate` was negotiated.
@@ -161,12 +178,18 @@ impl Header {
         )))
     }
 
+    /// FIN, RSV1 and the opcode.
+    #[inline(always)]
+    pub(crate) const fn first_byte(&self) -> u8 {
+        let fin = if self.fin { 0x80 } else { 0 };
+        let rsv1 = if self.compressed { 0x40 } else { 0 };
+        fin | rsv1 | self.opcode as u8
+    }
+
     /// Appends the header's bytes to `out`, with the shortest form of the length.
     #[inline(always)]
     pub fn encode(&self, out: &mut impl BufMut) {
-        let fin = if self.fin { 0x80 } else { 0 };
-        let rsv1 = if self.compressed { 0x40 } else { 0 };
-        let first = fin | rsv1 | self.opcode as u8;
+        let first = self.first_byte();
         let mask_bit = if self.mask.is_some() { 0x80 } else { 0 };
         // In parts of constant size: a copy of any other is a call, which costs more than the header.
         match self.length {

@@ -13,7 +13,7 @@ use crate::deflate::inflate::Decompressor;
 use crate::error::{ProtocolError, Timeout};
 use crate::frame::{Header, MAX_CONTROL, Opcode, Role};
 use crate::handshake::deflate::Agreed;
-use crate::mask::mask;
+use crate::mask::{mask, mask_and_look};
 use crate::message::{Event, Kind, Payload};
 use crate::outbound::Outbound;
 use crate::timers::{Due, Timers};
@@ -62,14 +62,27 @@ pub struct Inbound {
     role: Role,
     /// The peer's Close came, or the connection failed: what follows is discarded.
     over: bool,
-    header: PartialHeader,
-    pub(crate) frame: Option<Frame>,
-    control: Option<Box<Control>>,
+    cut: Option<Box<Cut>>,
     pub(crate) message: Option<Box<Assembly>>,
     /// Present if compression was agreed on.
     pub(crate) inflater: Option<Box<Decompressor>>,
     timers: Timers,
     pub(crate) config: Arc<Config>,
+}
+
+/// A message that came whole.
+struct Whole<'b> {
+    kind: Kind,
+    payload: &'b [u8],
+    /// It was seen to be ASCII.
+    ascii: bool,
+}
+
+/// What the input ended in the middle of. A data frame's payload is no such thing: it goes to its message as it comes.
+#[derive(Debug)]
+enum Cut {
+    Header(PartialHeader),
+    Control(Control),
 }
 
 /// The bytes of a header that is not yet whole.
@@ -87,27 +100,15 @@ pub(crate) struct Frame {
     /// How many bytes of the payload came, modulo four.
     phase: u8,
     pub(crate) fin: bool,
-    control: bool,
 }
 
 /// A control frame that did not come in one piece.
 #[derive(Debug)]
-pub(crate) struct Control {
+struct Control {
+    frame: Frame,
     opcode: Opcode,
     length: u8,
     payload: [u8; MAX_CONTROL],
-}
-
-impl Control {
-    const fn header(&self) -> Header {
-        Header {
-            fin: true,
-            opcode: self.opcode,
-            compressed: false,
-            mask: None,
-            length: self.length as u64,
-        }
-    }
 }
 
 impl Inbound {
@@ -115,9 +116,7 @@ impl Inbound {
         Self {
             role,
             over: false,
-            header: PartialHeader::default(),
-            frame: None,
-            control: None,
+            cut: None,
             message: None,
             inflater: None,
             timers: Timers::new(now),
@@ -169,14 +168,13 @@ impl Inbound {
         now: Instant,
         input: &mut Input<'b>,
     ) -> Option<Result<(Kind, &'b [u8]), ProtocolError>> {
-        let (kind, payload) = self.lend_whole(input)?;
-        self.timers.received(now);
-        if kind == Kind::Text && simdutf8::basic::from_utf8(payload).is_err() {
+        let whole = self.lend_whole(input)?;
+        if whole.kind == Kind::Text && !whole.ascii && !is_utf8(whole.payload) {
             self.stop();
             return Some(Err(ProtocolError::InvalidUtf8));
         }
-        self.timers.message(now);
-        Some(Ok((kind, payload)))
+        self.timers.received_message(now);
+        Some(Ok((whole.kind, whole.payload)))
     }
 
     fn handle<'b>(
@@ -189,13 +187,18 @@ impl Inbound {
             input.discard();
             return Ok(None);
         }
+        if let Some(whole) = self.lend_whole(input) {
+            self.timers.received_message(now);
+            let event = whole_message(whole.kind, whole.payload, in_pieces);
+            if event.is_err() {
+                self.stop();
+            }
+            return event.map(Some);
+        }
         if !input.is_empty() {
             self.timers.received(now);
         }
-        let event = match self.lend_whole(input) {
-            Some((kind, payload)) => whole_message(kind, payload, in_pieces).map(Some),
-            None => self.next_event(now, input, in_pieces),
-        };
+        let event = self.next_event(now, input, in_pieces);
         match &event {
             Ok(Some(Event::Text(_) | Event::Binary(_) | Event::Piece(_))) => {
                 self.timers.message(now);
@@ -270,8 +273,7 @@ impl Inbound {
     /// Nothing that comes from now on matters: give back what was kept.
     pub fn stop(&mut self) {
         self.over = true;
-        self.frame = None;
-        self.control = None;
+        self.cut = None;
         self.message = None;
         self.inflater = None;
     }
@@ -281,52 +283,37 @@ impl Inbound {
     }
 
     /// What most frames are, an uncompressed message in one piece that is here: for those, half of the way is worth a
-    /// function. Everything else, and everything that is wrong, is left where it is; but text is still to be checked.
+    /// function. Everything else, and everything that is wrong, is left where it is; but text is still to be checked, unless
+    /// it is told to be ASCII.
     #[inline(always)]
-    fn lend_whole<'b>(&self, input: &mut Input<'b>) -> Option<(Kind, &'b [u8])> {
-        if self.over || self.frame.is_some() || self.message.is_some() || self.header.length > 0 {
+    fn lend_whole<'b>(&self, input: &mut Input<'b>) -> Option<Whole<'b>> {
+        if self.over || self.cut.is_some() || self.message.is_some() {
             return None;
         }
-        let [first, second, rest @ ..] = &*input.rest else {
-            return None;
+        let (first, header, length, key) = match self.role {
+            Role::Server => whole_from_client(input.rest)?,
+            Role::Client => whole_from_server(input.rest)?,
         };
         let kind = match first {
             0x81 => Kind::Text,
             0x82 => Kind::Binary,
             _ => return None,
         };
-        let (length, rest) = match second & 0x7f {
-            127 => return None,
-            126 => {
-                let (length, rest) = rest.split_first_chunk()?;
-                let length = u16::from_be_bytes(*length);
-                (usize::from((length > 125).then_some(length)?), rest)
-            }
-            short => (usize::from(short), rest),
-        };
-        let (mask, rest) = match (self.role, second & 0x80 != 0) {
-            (Role::Server, true) => {
-                let (key, rest) = rest.split_first_chunk()?;
-                (Some(*key), rest)
-            }
-            (Role::Client, false) => (None, rest),
-            _ => return None,
-        };
-        if length > rest.len() || length > self.config.limits().max_message {
+        let end = header + length;
+        if end > input.len() || length > self.config.limits().max_message {
             return None;
         }
-        let header = Header {
-            fin: true,
-            opcode: kind.opcode(),
-            compressed: false,
-            mask,
-            length: length as u64,
+        let payload = &mut input.take(end)[header..];
+        let ascii = match key {
+            Some(key) => mask_and_look(payload, key, 0),
+            None => false,
         };
-        let size = input.len() - rest.len();
-        let payload = &mut input.take(size + length)[size..];
-        unmask(payload, mask, 0);
-        trace::received(&header, payload);
-        Some((kind, payload))
+        trace::received_whole(kind, payload);
+        Some(Whole {
+            kind,
+            payload,
+            ascii,
+        })
     }
 
     #[inline]
@@ -342,24 +329,63 @@ impl Inbound {
             return Ok(Some(event));
         }
         while !input.is_empty() {
-            let event = match self.frame.take() {
-                None => match self
-                    .header
-                    .read(input, self.role, self.inflater.is_some())?
-                {
-                    None => None,
-                    Some(header) if header.opcode.is_control() => {
-                        self.begin_control(header, input)?
-                    }
-                    Some(header) => self.begin_data(now, header, input, in_pieces)?,
-                },
-                Some(frame) if frame.control => self.go_on_control(frame, input)?,
-                Some(frame) => self.go_on_data(frame, input, in_pieces)?,
-            };
+            let event = self.next_frame(now, input, in_pieces)?;
             if event.is_some() {
                 return Ok(event);
             }
         }
+        Ok(None)
+    }
+
+    /// Goes on with what was cut, or with a payload that is under way, or else begins the next frame.
+    #[inline]
+    fn next_frame<'b>(
+        &mut self,
+        now: Instant,
+        input: &mut Input<'b>,
+        in_pieces: bool,
+    ) -> Result<Option<Event<'b>>, ProtocolError> {
+        if let Some(frame) = self
+            .message
+            .as_mut()
+            .and_then(|message| message.frame.take())
+        {
+            return self.go_on_data(frame, input, in_pieces);
+        }
+        let header = match self.cut.take().map(|cut| *cut) {
+            Some(Cut::Control(control)) => return self.go_on_control(control, input),
+            Some(Cut::Header(cut)) => self.go_on_header(cut, input)?,
+            None => match Header::parse(input.rest, self.role, self.inflater.is_some())? {
+                Some((header, size)) => {
+                    input.take(size);
+                    Some(header)
+                }
+                None => self.go_on_header(PartialHeader::default(), input)?,
+            },
+        };
+        match header {
+            None => Ok(None),
+            Some(header) if header.opcode.is_control() => self.begin_control(header, input),
+            Some(header) => self.begin_data(now, header, input, in_pieces),
+        }
+    }
+
+    /// Reads on, to the end of the header or of the input.
+    fn go_on_header(
+        &mut self,
+        mut header: PartialHeader,
+        input: &mut Input<'_>,
+    ) -> Result<Option<Header>, ProtocolError> {
+        while !input.is_empty() {
+            let have = usize::from(header.length);
+            header.bytes[have] = input.take(1)[0];
+            header.length += 1;
+            let bytes = &header.bytes[..=have];
+            if let Some((header, _)) = Header::parse(bytes, self.role, self.inflater.is_some())? {
+                return Ok(Some(header));
+            }
+        }
+        self.cut = Some(Box::new(Cut::Header(header)));
         Ok(None)
     }
 
@@ -375,29 +401,26 @@ impl Inbound {
             trace::received(&header, payload);
             return control_event(header.opcode, Payload::Lent(payload)).map(Some);
         }
-        self.control = Some(Box::new(Control {
+        let control = Control {
+            frame: Frame::new(&header),
             opcode: header.opcode,
             length: 0,
             payload: [0; MAX_CONTROL],
-        }));
-        self.go_on_control(Frame::new(&header), input)
+        };
+        self.go_on_control(control, input)
     }
 
     fn go_on_control<'b>(
         &mut self,
-        mut frame: Frame,
+        mut control: Control,
         input: &mut Input<'b>,
     ) -> Result<Option<Event<'b>>, ProtocolError> {
-        let Some(mut control) = self.control.take() else {
-            return Ok(None);
-        };
-        let piece = frame.take(input);
+        let piece = control.frame.take(input);
         let have = usize::from(control.length);
         control.payload[have..have + piece.len()].copy_from_slice(piece);
         control.length += piece.len() as u8;
-        if frame.remaining > 0 {
-            self.frame = Some(frame);
-            self.control = Some(control);
+        if control.frame.remaining > 0 {
+            self.cut = Some(Box::new(Cut::Control(control)));
             return Ok(None);
         }
         let payload = &control.payload[..usize::from(control.length)];
@@ -410,30 +433,15 @@ impl Inbound {
     }
 }
 
-impl PartialHeader {
-    #[inline]
-    fn read(
-        &mut self,
-        input: &mut Input<'_>,
-        role: Role,
-        deflate: bool,
-    ) -> Result<Option<Header>, ProtocolError> {
-        if self.length == 0
-            && let Some((header, size)) = Header::parse(input.rest, role, deflate)?
-        {
-            input.take(size);
-            return Ok(Some(header));
+impl Control {
+    const fn header(&self) -> Header {
+        Header {
+            fin: true,
+            opcode: self.opcode,
+            compressed: false,
+            mask: None,
+            length: self.length as u64,
         }
-        while !input.is_empty() {
-            let have = usize::from(self.length);
-            self.bytes[have] = input.take(1)[0];
-            self.length += 1;
-            if let Some((header, _)) = Header::parse(&self.bytes[..=have], role, deflate)? {
-                self.length = 0;
-                return Ok(Some(header));
-            }
-        }
-        Ok(None)
     }
 }
 
@@ -444,7 +452,6 @@ impl Frame {
             key: header.mask,
             phase: 0,
             fin: header.fin,
-            control: header.opcode.is_control(),
         }
     }
 
@@ -467,12 +474,49 @@ impl Frame {
     }
 }
 
+/// The first byte of a frame as a client sends most of them, its header's size, its payload's length, and its key.
+#[inline(always)]
+fn whole_from_client(bytes: &[u8]) -> Option<(u8, usize, usize, Option<[u8; 4]>)> {
+    let &[first, second, a, b, c, d] = bytes.first_chunk()?;
+    match second ^ 0x80 {
+        length @ 0..=125 => Some((first, 6, length.into(), Some([a, b, c, d]))),
+        126 => {
+            let &[.., key_0, key_1, key_2, key_3] = bytes.first_chunk::<8>()?;
+            let length = u16::from_be_bytes([a, b]);
+            let key = [key_0, key_1, key_2, key_3];
+            (length > 125).then_some((first, 8, length.into(), Some(key)))
+        }
+        _ => None,
+    }
+}
+
+/// The same of a server, which never masks.
+#[inline(always)]
+fn whole_from_server(bytes: &[u8]) -> Option<(u8, usize, usize, Option<[u8; 4]>)> {
+    let &[first, second] = bytes.first_chunk()?;
+    match second {
+        length @ 0..=125 => Some((first, 2, length.into(), None)),
+        126 => {
+            let &[_, _, high, low] = bytes.first_chunk()?;
+            let length = u16::from_be_bytes([high, low]);
+            (length > 125).then_some((first, 4, length.into(), None))
+        }
+        _ => None,
+    }
+}
+
 fn control_event(opcode: Opcode, payload: Payload<'_>) -> Result<Event<'_>, ProtocolError> {
     match opcode {
         Opcode::Ping => Ok(Event::Ping(payload)),
         Opcode::Pong => Ok(Event::Pong(payload)),
         _ => CloseReason::parse(&payload).map(Event::Close),
     }
+}
+
+/// Not inlined, since most text is ASCII and does not come here.
+#[inline(never)]
+fn is_utf8(bytes: &[u8]) -> bool {
+    simdutf8::basic::from_utf8(bytes).is_ok()
 }
 
 #[inline]

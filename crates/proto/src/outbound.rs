@@ -29,21 +29,35 @@ pub struct Outbound {
     pub(crate) outbox: Outbox,
     /// `None` for a server, which never masks.
     pub(crate) mask_key: Option<MaskKey>,
-    /// Present while pongs wait to be sent.
-    pub(crate) pongs: Option<Box<Pongs>>,
-    pub(crate) ping: KeepalivePing,
-    /// Since when the transport takes nothing.
-    pub(crate) blocked: Option<Instant>,
     pub(crate) close: Option<Box<Closing>>,
-    /// The message that is sent in pieces.
-    pieces: Option<Box<Pieces>>,
+    pub(crate) rare: Option<Box<Rare>>,
     /// Present if compression was agreed on, until the Close frame.
     pub(crate) compressor: Option<Box<Compressor>>,
     pub(crate) config: Arc<Config>,
 }
 
+/// What few connections have, and those not for long: it is there while one of it is.
+#[derive(Debug, Default)]
+pub(crate) struct Rare {
+    pub(crate) pongs: Pongs,
+    pub(crate) ping: KeepalivePing,
+    /// Since when the transport takes nothing.
+    pub(crate) blocked: Option<Instant>,
+    /// The message that is sent in pieces.
+    pieces: Option<Pieces>,
+}
+
+impl Rare {
+    fn is_empty(&self) -> bool {
+        self.pongs.is_empty()
+            && self.ping == KeepalivePing::Left
+            && self.blocked.is_none()
+            && self.pieces.is_none()
+    }
+}
+
 /// A message that is sent in pieces.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 struct Pieces {
     kind: Kind,
     compressed: bool,
@@ -57,11 +71,8 @@ impl Outbound {
         Self {
             outbox: Outbox::default(),
             mask_key,
-            pongs: None,
-            ping: KeepalivePing::Left,
-            blocked: None,
             close: None,
-            pieces: None,
+            rare: None,
             compressor: None,
             config,
         }
@@ -78,10 +89,14 @@ impl Outbound {
     /// As [`send`](Self::send).
     #[inline]
     pub fn check_message(&self) -> Result<(), SendError> {
-        if self.close.is_none() && self.pieces.is_none() && !self.is_full() {
+        if self.close.is_none() && self.rare.is_none() && !self.is_full() {
             return Ok(());
         }
-        self.check_room().and(Err(SendError::Unfinished))
+        self.check_room()?;
+        match self.is_mid_message() {
+            true => Err(SendError::Unfinished),
+            false => Ok(()),
+        }
     }
 
     /// Queues a message, compressed if that was agreed on; a long payload is not copied if it need not be masked.
@@ -175,12 +190,13 @@ impl Outbound {
     /// As [`send`](Self::send).
     pub fn begin(&mut self, kind: Kind, compress: bool) -> Result<(), SendError> {
         self.check_message()?;
-        self.pieces = Some(Box::new(Pieces {
+        let compressed = compress && self.compressor.is_some();
+        self.rare().pieces = Some(Pieces {
             kind,
-            compressed: compress && self.compressor.is_some(),
+            compressed,
             begun: false,
             utf8: Utf8Check::new(),
-        }));
+        });
         Ok(())
     }
 
@@ -193,15 +209,11 @@ impl Outbound {
     /// [`SendError::Closing`] and [`SendError::Full`].
     pub fn send_piece(&mut self, payload: &[u8], last: bool) -> Result<(), SendError> {
         self.check_room()?;
-        let Some(mut pieces) = self.pieces.take() else {
+        let Some(mut pieces) = self.rare.as_ref().and_then(|rare| rare.pieces) else {
             return Err(SendError::NotBegun);
         };
-        if let Err(error) = pieces.check(payload, last) {
-            self.pieces = Some(pieces);
-            return Err(error);
-        }
+        pieces.check(payload, last)?;
         if payload.is_empty() && !last {
-            self.pieces = Some(pieces);
             return Ok(());
         }
         let opcode = match pieces.begun {
@@ -216,16 +228,16 @@ impl Outbound {
             }
             _ => self.push(opcode, last, rsv1, payload),
         }
-        if !last {
-            pieces.begun = true;
-            self.pieces = Some(pieces);
-        }
+        pieces.begun = true;
+        self.rare().pieces = (!last).then_some(pieces);
+        self.tidy();
         Ok(())
     }
 
     /// Whether a message was begun and its last piece not sent.
-    pub const fn is_mid_message(&self) -> bool {
-        self.pieces.is_some()
+    pub fn is_mid_message(&self) -> bool {
+        let rare = self.rare.as_ref();
+        rare.is_some_and(|rare| rare.pieces.is_some())
     }
 
     /// Queues a ping of at most 125 bytes.
@@ -246,7 +258,7 @@ impl Outbound {
 
     /// The transport can take nothing now, though bytes wait.
     pub fn handle_blocked(&mut self, now: Instant) {
-        self.blocked.get_or_insert(now);
+        self.rare().blocked.get_or_insert(now);
         self.outbox.settle();
     }
 
@@ -265,14 +277,31 @@ impl Outbound {
     /// The first `count` of those bytes were sent, and the transport takes more. When none are left, all memory is given
     /// back.
     pub fn written(&mut self, count: usize) {
-        self.blocked = None;
         self.outbox.advance(count);
-        let sent = self.outbox.sent();
-        if let Some(close) = &mut self.close {
-            close.record.clean = close.exchanged() && sent >= close.end;
-        } else if self.pongs.is_some() {
-            self.pongs_left(sent);
+        if self.close.is_some() || self.rare.is_some() {
+            self.take_note_of_written();
         }
+    }
+
+    #[cold]
+    fn take_note_of_written(&mut self) {
+        let sent = self.outbox.sent();
+        if let Some(rare) = &mut self.rare {
+            rare.blocked = None;
+        }
+        match &mut self.close {
+            Some(close) => close.record.clean = close.exchanged() && sent >= close.end,
+            None => self.pongs_left(sent),
+        }
+        self.tidy();
+    }
+
+    pub(crate) fn rare(&mut self) -> &mut Rare {
+        self.rare.get_or_insert_default()
+    }
+
+    pub(crate) fn tidy(&mut self) {
+        self.rare.take_if(|rare| rare.is_empty());
     }
 
     /// How many bytes were sent since the opening handshake.
@@ -360,7 +389,7 @@ impl Outbound {
         if frame.bytes.len() >= Outbox::SHARE {
             self.outbox.share(frame.bytes.clone());
         } else {
-            self.outbox.push(|out| out.extend_from_slice(&frame.bytes));
+            self.outbox.push([], &frame.bytes);
         }
     }
 
@@ -375,15 +404,9 @@ impl Outbound {
         if self.mask_key.is_some() || length < Outbox::SHARE {
             return self.push(kind.opcode(), true, compressed, payload.as_ref());
         }
-        let header = Header {
-            fin: true,
-            opcode: kind.opcode(),
-            compressed,
-            mask: None,
-            length: length as u64,
-        };
+        let header = Header::whole(kind, compressed, None, length);
         trace::sent(header.opcode, true, compressed, length, payload.as_ref());
-        self.outbox.push(|out| header.encode(out));
+        self.outbox.push_header(&header, &[]);
         self.outbox.share(payload.into());
     }
 
@@ -395,23 +418,24 @@ impl Outbound {
     #[inline(always)]
     fn push_inline(&mut self, opcode: Opcode, fin: bool, compressed: bool, payload: &[u8]) {
         trace::sent(opcode, fin, compressed, payload.len(), payload);
-        let mask = self.mask_key.map(|key| key());
-        let header = Header {
+        let mut header = Header {
             fin,
             opcode,
             compressed,
-            mask,
+            mask: None,
             length: payload.len() as u64,
         };
-        self.outbox.push(|out| {
-            out.reserve(Header::MAX_SIZE + payload.len());
-            header.encode(out);
-            out.extend_from_slice(payload);
-            if let Some(key) = mask {
-                let start = out.len() - payload.len();
-                crate::mask::mask(&mut out[start..], key, 0);
+        match (self.mask_key, payload.len()) {
+            (None, short @ 0..=125) => {
+                let header = [header.first_byte(), short as u8];
+                self.outbox.push(header, payload);
             }
-        });
+            (None, _) => self.outbox.push_header(&header, payload),
+            (Some(key), _) => {
+                header.mask = Some(key());
+                self.outbox.push_header(&header, payload);
+            }
+        }
     }
 }
 

@@ -6,6 +6,9 @@ use std::io::IoSlice;
 
 use bytes::Bytes;
 
+use crate::frame::Header;
+use crate::mask::mask;
+
 /// Buffers that a thread keeps to lend, and the largest that it keeps.
 const KEPT: usize = 4;
 const MAX_KEPT: usize = 64 * 1024;
@@ -29,37 +32,60 @@ pub(crate) struct Outbox {
 /// What waits: small frames one behind the other, and between them payloads that others have too.
 #[derive(Debug, Default)]
 struct Queue {
+    /// Of these bytes, those from `start` to `end` wait. What is behind them is room that need only be looked at to be used, where
+    /// a vector that grows would be asked for each part of a frame.
     own: Vec<u8>,
-    /// How many of the own bytes were sent.
     start: usize,
+    end: usize,
     /// Each with the place in `own` that it stands in front of, in order.
     shared: VecDeque<(usize, Bytes)>,
-    length: usize,
+    /// How many bytes are shared.
+    shared_length: usize,
 }
 
 impl Outbox {
     /// From this size on a payload is shared, not copied: below it a copy costs less than a slice more in the `writev`.
     pub(crate) const SHARE: usize = 4096;
 
-    /// Lets `write` append bytes.
+    /// Appends a frame: a header, of a size that is known where this is called, and the payload, which is copied.
     #[inline(always)]
-    pub(crate) fn push(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+    pub(crate) fn push<const N: usize>(&mut self, header: [u8; N], payload: &[u8]) {
         let queue = self.queue.get_or_insert_with(Queue::lent);
-        let before = queue.own.len();
-        write(&mut queue.own);
-        queue.length += queue.own.len() - before;
+        if let Some(room) = queue.own.get_mut(queue.end..)
+            && let Some((front, room)) = room.split_first_chunk_mut()
+            && let Some(place) = room.get_mut(..payload.len())
+        {
+            *front = header;
+            place.copy_from_slice(payload);
+            queue.end += N + payload.len();
+        } else {
+            queue.grow_by(&header, payload);
+        }
+    }
+
+    /// The same with any header, which may ask for the payload to be masked.
+    pub(crate) fn push_header(&mut self, header: &Header, payload: &[u8]) {
+        let mut bytes = [0; Header::MAX_SIZE];
+        let mut rest = &mut bytes[..];
+        header.encode(&mut rest);
+        let size = Header::MAX_SIZE - rest.len();
+        self.push([], &bytes[..size]);
+        self.push([], payload);
+        if let (Some(key), Some(queue)) = (header.mask, &mut self.queue) {
+            mask(&mut queue.own[queue.end - payload.len()..queue.end], key, 0);
+        }
     }
 
     /// Appends bytes without copying them.
     pub(crate) fn share(&mut self, bytes: Bytes) {
         let queue = self.queue.get_or_insert_with(Queue::lent);
-        queue.length += bytes.len();
-        queue.shared.push_back((queue.own.len(), bytes));
+        queue.shared_length += bytes.len();
+        queue.shared.push_back((queue.end, bytes));
     }
 
     #[inline]
     pub(crate) fn len(&self) -> usize {
-        self.queue.as_ref().map_or(0, |queue| queue.length)
+        self.queue.as_ref().map_or(0, |queue| queue.len())
     }
 
     /// How many bytes were sent since the beginning.
@@ -87,7 +113,7 @@ impl Outbox {
     pub(crate) fn slice(&self) -> Option<&[u8]> {
         let queue = self.queue.as_ref()?;
         let whole = queue.shared.is_empty();
-        whole.then(|| &queue.own[queue.start..])
+        whole.then(|| &queue.own[queue.start..queue.end])
     }
 
     pub(crate) fn slices<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
@@ -107,18 +133,17 @@ impl Outbox {
             }
             start = *place;
         }
-        put(&queue.own[start..]);
+        put(&queue.own[start..queue.end]);
         filled
     }
 
     /// Drops the first `count` bytes.
     pub(crate) fn advance(&mut self, count: usize) {
         let Some(queue) = &mut self.queue else { return };
-        debug_assert!(count <= queue.length, "{count} of {} bytes", queue.length);
-        let count = count.min(queue.length);
-        self.sent += count as u64;
-        queue.length -= count;
-        if queue.length == 0 {
+        let waiting = queue.len();
+        debug_assert!(count <= waiting, "{count} of {waiting} bytes");
+        self.sent += count.min(waiting) as u64;
+        if count >= waiting {
             self.clear();
         } else {
             queue.advance(count);
@@ -128,17 +153,19 @@ impl Outbox {
     /// What waits may wait for long: keep no more memory for it than it needs.
     pub(crate) fn settle(&mut self) {
         let Some(queue) = &mut self.queue else { return };
-        if queue.own.capacity() > 2 * (queue.own.len() - queue.start) + 1024 {
-            let mut exact = Box::new(Queue {
-                own: queue.own[queue.start..].to_vec(),
-                length: queue.length,
-                ..Queue::default()
-            });
-            let start = queue.start;
+        let start = queue.start;
+        if queue.own.capacity() > 2 * (queue.end - start) + 1024 {
+            let own = queue.own[start..queue.end].to_vec();
             let shared = queue.shared.drain(..);
-            exact
-                .shared
-                .extend(shared.map(|(place, bytes)| (place - start, bytes)));
+            let exact = Box::new(Queue {
+                start: 0,
+                end: own.len(),
+                own,
+                shared: shared
+                    .map(|(place, bytes)| (place - start, bytes))
+                    .collect(),
+                shared_length: queue.shared_length,
+            });
             std::mem::replace(queue, exact).give_back();
         }
     }
@@ -154,9 +181,8 @@ impl Queue {
         if self.own.capacity() > MAX_KEPT {
             return;
         }
-        self.own.clear();
         self.shared.clear();
-        (self.start, self.length) = (0, 0);
+        (self.start, self.end, self.shared_length) = (0, 0, 0);
         // A thread that is ending has no pool any more.
         let _ = POOL.try_with(|pool| {
             let mut pool = pool.borrow_mut();
@@ -166,29 +192,50 @@ impl Queue {
         });
     }
 
+    #[inline]
+    fn len(&self) -> usize {
+        self.end - self.start + self.shared_length
+    }
+
+    /// Appends what there is no room for.
+    #[cold]
+    fn grow_by(&mut self, header: &[u8], payload: &[u8]) {
+        self.own.truncate(self.end);
+        self.own.reserve(header.len() + payload.len());
+        self.own.extend_from_slice(header);
+        self.own.extend_from_slice(payload);
+        self.end = self.own.len();
+        // A buffer that a thread keeps is made all room, once. One that it does not is filled only as far as it is used.
+        if self.own.capacity() <= MAX_KEPT {
+            self.own.resize(self.own.capacity(), 0);
+        }
+    }
+
     fn advance(&mut self, mut count: usize) {
         while count > 0 {
-            let place = self.shared.front().map_or(self.own.len(), |(at, _)| *at);
+            let place = self.shared.front().map_or(self.end, |(at, _)| *at);
             let own = count.min(place - self.start);
             self.start += own;
             count -= own;
             let Some((_, bytes)) = self.shared.front_mut() else {
                 break;
             };
-            if count >= bytes.len() {
-                count -= bytes.len();
+            let shared = count.min(bytes.len());
+            self.shared_length -= shared;
+            count -= shared;
+            if shared == bytes.len() {
                 self.shared.pop_front();
             } else {
-                bytes::Buf::advance(bytes, count);
-                break;
+                bytes::Buf::advance(bytes, shared);
             }
         }
         // A queue that is never empty must not keep all that ever went through it.
-        if self.start >= COMPACT.max(self.own.len() / 2) {
-            self.own.drain(..self.start);
+        if self.start >= COMPACT.max(self.end / 2) {
+            self.own.copy_within(self.start..self.end, 0);
             for (place, _) in &mut self.shared {
                 *place -= self.start;
             }
+            self.end -= self.start;
             self.start = 0;
         }
     }
@@ -203,7 +250,7 @@ mod tests {
     fn small_frames_make_one_slice_and_leave_nothing_behind() {
         let mut outbox = Outbox::default();
         for _ in 0..1000 {
-            outbox.push(|out| out.extend_from_slice(b"small"));
+            outbox.push(*b"sm", b"all");
         }
         let mut slices = [IoSlice::new(&[]); 64];
         assert_eq!(outbox.slices(&mut slices), 1);
@@ -216,7 +263,7 @@ mod tests {
     fn long_payloads_are_shared() {
         let payload = Bytes::from(vec![7; 10_000]);
         let mut outbox = Outbox::default();
-        outbox.push(|out| out.extend_from_slice(b"header"));
+        outbox.push(*b"header", b"");
         outbox.share(payload.clone());
         let mut slices = [IoSlice::new(&[]); 64];
         assert_eq!(outbox.slices(&mut slices), 2);
@@ -226,10 +273,10 @@ mod tests {
     #[test]
     fn what_waits_for_long_pins_no_lent_buffer() {
         let mut large = Outbox::default();
-        large.push(|out| out.resize(60_000, 1));
+        large.push([], &[1; 60_000]);
         large.clear();
         let mut small = Outbox::default();
-        small.push(|out| out.extend_from_slice(b"headhead"));
+        small.push([], b"headhead");
         small.share(Bytes::from_static(b"shared"));
         assert!(small.queue.as_ref().unwrap().own.capacity() >= 60_000);
         small.advance(5);
@@ -251,7 +298,7 @@ mod tests {
             let (mut expected, mut got) = (Vec::new(), Vec::new());
             for (share, piece) in pieces {
                 expected.extend_from_slice(&piece);
-                if share { outbox.share(piece.into()) } else { outbox.push(|out| out.extend_from_slice(&piece)) }
+                if share { outbox.share(piece.into()) } else { outbox.push([], &piece) }
             }
             writes.push((1, true));
             for (size, blocked) in writes.iter().cycle() {

@@ -1,6 +1,7 @@
 //! The receiving half's timers: keepalive, pong wait, idle, message. One table, one deadline.
 
-use std::time::Instant;
+use std::num::NonZeroU64;
+use std::time::{Duration, Instant};
 
 use crate::close::CloseCode;
 use crate::config::Timeouts;
@@ -27,35 +28,67 @@ impl Timeout {
 }
 
 /// Instants that the deadlines are computed from. They only grow, so an armed timer that fires early is armed anew.
+///
+/// Only one is kept as it is; of the others, how far they are from it. An `Instant` is twice as large as a distance.
 #[derive(Debug)]
 pub(crate) struct Timers {
     last_byte: Instant,
-    last_message: Instant,
-    pinged: Option<Instant>,
+    /// How long before the last byte the last message came, in nanoseconds. Negative if it was told later: of a compressed
+    /// message, pieces are told while nothing comes.
+    silent: i64,
+    /// How long after the last byte a ping was sent, in nanoseconds, if no byte came since.
+    pinged: Option<NonZeroU64>,
 }
 
 impl Timers {
     pub(crate) const fn new(now: Instant) -> Self {
         Self {
             last_byte: now,
-            last_message: now,
+            silent: 0,
             pinged: None,
         }
     }
 
     /// Any byte is a sign of life: a pong may stand behind a long message.
-    pub(crate) const fn received(&mut self, now: Instant) {
+    pub(crate) fn received(&mut self, now: Instant) {
+        let since = i64::try_from(self.since_last_byte(now)).unwrap_or(i64::MAX);
+        self.silent = self.silent.saturating_add(since);
         self.last_byte = now;
         self.pinged = None;
     }
 
-    pub(crate) const fn message(&mut self, now: Instant) {
-        self.last_message = now;
+    pub(crate) fn message(&mut self, now: Instant) {
+        let since = i64::try_from(self.since_last_byte(now)).unwrap_or(i64::MAX);
+        self.silent = -since;
+    }
+
+    /// Bytes came, and a message with the last of them.
+    #[inline]
+    pub(crate) const fn received_message(&mut self, now: Instant) {
+        *self = Self::new(now);
     }
 
     /// The wait for a pong begins anew: the ping has not left yet, or only just.
-    pub(crate) const fn wait_on(&mut self, now: Instant) {
-        self.pinged = Some(now);
+    pub(crate) fn wait_on(&mut self, now: Instant) {
+        // A ping is never sent in the very moment of a byte.
+        let since = NonZeroU64::new(self.since_last_byte(now));
+        self.pinged = Some(since.unwrap_or(NonZeroU64::MIN));
+    }
+
+    fn since_last_byte(&self, now: Instant) -> u64 {
+        let since = now.saturating_duration_since(self.last_byte).as_nanos();
+        u64::try_from(since).unwrap_or(u64::MAX)
+    }
+
+    fn last_message(&self) -> Instant {
+        let distance = Duration::from_nanos(self.silent.unsigned_abs());
+        match self.silent {
+            ..=0 => self.last_byte + distance,
+            _ => self
+                .last_byte
+                .checked_sub(distance)
+                .unwrap_or(self.last_byte),
+        }
     }
 
     /// What is due at `now`; a ping that is due counts as sent.
@@ -74,7 +107,7 @@ impl Timers {
             return None;
         }
         if due == Due::Ping {
-            self.pinged = Some(now);
+            self.wait_on(now);
         }
         Some(due)
     }
@@ -90,16 +123,64 @@ impl Timers {
     #[inline]
     fn table(&self, message: Option<Instant>, limits: &Timeouts) -> [Option<(Instant, Due)>; 3] {
         let keepalive = match self.pinged {
-            Some(since) => Some((since + limits.pong, Due::Fail(Timeout::Pong))),
+            Some(since) => {
+                let pinged = self.last_byte + Duration::from_nanos(since.get());
+                Some((pinged + limits.pong, Due::Fail(Timeout::Pong)))
+            }
             None => limits
                 .ping_interval
                 .map(|interval| (self.last_byte + interval, Due::Ping)),
         };
         let idle = limits
             .idle
-            .map(|limit| (self.last_message + limit, Due::Fail(Timeout::Idle)));
+            .map(|limit| (self.last_message() + limit, Due::Fail(Timeout::Idle)));
         let message =
             message.map(|started| (started + limits.message, Due::Fail(Timeout::Message)));
         [message, keepalive, idle]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        #[allow(clippy::disallowed_methods, reason = "instants have no other beginning")]
+        fn distances_tell_the_instants(
+            steps in vec((0u8..4, prop_oneof![Just(0), 0u64..1 << 20, 0u64..1 << 40]), 0..40),
+        ) {
+            let mut now = Instant::now();
+            let mut timers = Timers::new(now);
+            let (mut last_byte, mut last_message, mut pinged) = (now, now, None);
+            for (step, passed) in steps {
+                now += Duration::from_nanos(passed);
+                match step {
+                    0 => {
+                        timers.received(now);
+                        (last_byte, pinged) = (now, None);
+                    }
+                    1 => {
+                        timers.message(now);
+                        last_message = now;
+                    }
+                    2 => {
+                        timers.received_message(now);
+                        (last_byte, last_message, pinged) = (now, now, None);
+                    }
+                    _ => {
+                        now += Duration::from_nanos(1);
+                        timers.wait_on(now);
+                        pinged = Some(now);
+                    }
+                }
+                prop_assert_eq!(timers.last_byte, last_byte);
+                prop_assert_eq!(timers.last_message(), last_message);
+                let since = |since: NonZeroU64| last_byte + Duration::from_nanos(since.get());
+                prop_assert_eq!(timers.pinged.map(since), pinged);
+            }
+        }
     }
 }

@@ -6,12 +6,21 @@ use tracing::Level;
 use tracing::level_filters::{LevelFilter, STATIC_MAX_LEVEL};
 
 use crate::frame::{Header, Opcode};
+use crate::message::Kind;
 
 /// A frame came; `payload` is what is there of it by now.
 #[inline]
 pub(crate) fn received(header: &Header, payload: &[u8]) {
     if is_on() {
         show_received(header, payload);
+    }
+}
+
+/// A whole message came in one frame.
+#[inline]
+pub(crate) fn received_whole(kind: Kind, payload: &[u8]) {
+    if is_on() {
+        show_whole(kind, payload);
     }
 }
 
@@ -48,6 +57,11 @@ fn show_received(header: &Header, payload: &[u8]) {
             payload,
         }
     );
+}
+
+#[cold]
+fn show_whole(kind: Kind, payload: &[u8]) {
+    show_received(&Header::whole(kind, false, None, payload.len()), payload);
 }
 
 #[cold]

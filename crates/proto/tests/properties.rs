@@ -6,7 +6,9 @@ use std::io::IoSlice;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use openline_proto::{Broadcast, CloseCode, Config, Connection, Event, Input, Kind};
+use openline_proto::{
+    Broadcast, CloseCode, Config, Connection, Event, Inbound, Input, Kind, Outbound,
+};
 use pair::{End, Pair, frame};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -192,6 +194,12 @@ fn act(end: &mut End, now: &mut Instant, step: Step) {
         Step::Blocked if connection.queued() > 0 => connection.handle_blocked(*now),
         Step::Blocked => {}
     }
+}
+
+#[test]
+fn a_connection_that_has_nothing_to_do_is_small() {
+    assert!(size_of::<Inbound>() <= 72, "{}", size_of::<Inbound>());
+    assert!(size_of::<Outbound>() <= 56, "{}", size_of::<Outbound>());
 }
 
 #[test]
