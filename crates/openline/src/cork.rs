@@ -107,7 +107,7 @@ impl Blocked {
             for shared in &self.connections {
                 if shared.outbound(|o| o.handle_timeout(now())).is_err() {
                     shared.wake_waiting();
-                    shared.receiver.wake();
+                    shared.wake_receiver();
                 }
             }
         }

@@ -1,33 +1,26 @@
 //! The end of a connection that nobody holds any more: what was sent leaves, and the peer has the time to take it.
 
 use std::future::poll_fn;
-use std::mem;
 use std::task::ready;
 use std::time::Instant;
 
-use tokio::io::AsyncReadExt;
+use tokio::io::ReadBuf;
 use tokio::runtime::Handle;
 use tokio::time::timeout_at;
 
-use crate::shared::State;
-use crate::stream::{ReadSide, WriteSide};
 use crate::timer::now;
 use crate::writer::Writer;
 
 /// What is left of a connection.
 pub(crate) struct Rest {
     writer: Writer,
-    write: WriteSide,
-    read: Option<Box<ReadSide>>,
 }
 
 impl Rest {
     /// Takes it out of where it is; who is left there is told that the connection is closed.
-    pub(crate) fn take(state: &mut State) -> Self {
+    pub(crate) fn take(writer: &mut Writer) -> Self {
         Self {
-            writer: state.writer.take(),
-            write: mem::replace(&mut state.write, WriteSide::Gone),
-            read: state.read.take(),
+            writer: writer.take(),
         }
     }
 
@@ -42,16 +35,24 @@ impl Rest {
     pub(crate) async fn finish(mut self) {
         let deadline = self.deadline();
         let written = poll_fn(|cx| {
-            ready!(self.writer.poll_drain(&mut self.write, cx))?;
-            self.writer.poll_shutdown(&mut self.write, cx)
+            ready!(self.writer.poll_drain(cx))?;
+            self.writer.poll_shutdown(cx)
         });
         let sent: Result<std::io::Result<()>, _> = timeout_at(deadline.into(), written).await;
-        let (Ok(Ok(())), Some(mut read)) = (sent, self.read) else {
+        let (Ok(Ok(())), Some(transport)) = (sent, self.writer.transport()) else {
             return;
         };
         // Taken from the heap, so that the task stays small.
         let mut rest = vec![0; 4096];
-        let leave = async { while matches!(read.read(&mut rest).await, Ok(1..)) {} };
+        let leave = async {
+            loop {
+                let mut rest = ReadBuf::new(&mut rest);
+                let read = poll_fn(|cx| transport.poll_read(cx, &mut rest)).await;
+                if read.is_err() || rest.filled().is_empty() {
+                    break;
+                }
+            }
+        };
         let _ = timeout_at(deadline.into(), leave).await;
     }
 
@@ -63,8 +64,8 @@ impl Rest {
 }
 
 /// Finishes in a task of its own, if there is a runtime to run it.
-pub(crate) fn in_a_task(state: &mut State) {
+pub(crate) fn in_a_task(writer: &mut Writer) {
     if let Ok(runtime) = Handle::try_current() {
-        runtime.spawn(Rest::take(state).finish());
+        runtime.spawn(Rest::take(writer).finish());
     }
 }

@@ -96,7 +96,7 @@ impl<F: Future<Output: Outcome>> Future for Handled<F> {
 /// one sees the close to its end; those who only send learn that it is closed.
 fn end(shared: &Shared, code: CloseCode) -> Option<Pin<Box<dyn Future<Output = ()> + Send>>> {
     shared.say_goodbye(code, "");
-    let rest = shared.with(|state| state.read.is_some().then(|| Rest::take(state)));
+    let rest = shared.with(|writer| writer.unread.then(|| Rest::take(writer)));
     let Some(rest) = rest else {
         shared.flush_now();
         return None;

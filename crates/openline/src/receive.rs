@@ -1,41 +1,45 @@
 //! Driving the receiving half: read, take messages out, answer, keep time, until the connection is over.
 
 use std::io;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
 use bytes::Bytes;
 use openline_proto::{Event, Inbound, Input, Message, ProtocolError};
-use tokio::io::{AsyncRead, ReadBuf};
+use tokio::io::ReadBuf;
 use tracing::Span;
 
 use crate::error::Error;
 use crate::lent::{Found, Whole};
 use crate::scratch::Scratch;
 use crate::shared::Shared;
-use crate::stream::ReadSide;
+use crate::stream::Transport;
 use crate::timer::{Alarm, now};
 
 /// The receiving half and all that must outlive a poll: dropping a future that polls it loses nothing.
 pub(crate) struct Receive {
     pub(crate) shared: Arc<Shared>,
-    /// Here until it is dropped.
-    read: Option<ReadSide>,
+    transport: Arc<Transport>,
     inbound: Inbound,
-    /// Bytes that came with the opening handshake, before anything was read.
-    early: Option<Box<Bytes>>,
     /// Read, and not yet parsed, or lent.
     scratch: Scratch,
     timer: Alarm,
     received: u64,
-    subprotocol: Option<Box<str>>,
-    /// Why the connection fails; told once it is over.
-    error: Option<Box<Error>>,
+    rare: Option<Box<Rare>>,
     /// The peer's stream has ended: reading it again would only say so again.
     ended: bool,
     over: bool,
+}
+
+/// What most connections have not.
+#[derive(Default)]
+struct Rare {
+    /// Bytes that came with the opening handshake, before anything was read.
+    early: Bytes,
+    subprotocol: Option<Box<str>>,
+    /// Why the connection fails; told once it is over.
+    error: Option<Error>,
 }
 
 /// How messages are taken out of what was read.
@@ -91,21 +95,25 @@ const FILLS: usize = 32;
 impl Receive {
     pub(crate) fn new(
         shared: Arc<Shared>,
-        read: ReadSide,
+        transport: Arc<Transport>,
         inbound: Inbound,
         early: Bytes,
         subprotocol: Option<Box<str>>,
     ) -> Self {
+        let has_any = subprotocol.is_some() || !early.is_empty();
+        let rare = Rare {
+            early,
+            subprotocol,
+            error: None,
+        };
         Self {
             shared,
-            read: Some(read),
+            transport,
             inbound,
-            early: (!early.is_empty()).then(|| Box::new(early)),
             scratch: Scratch::default(),
             timer: Alarm::default(),
             received: 0,
-            subprotocol,
-            error: None,
+            rare: has_any.then(|| Box::new(rare)),
             ended: false,
             over: false,
         }
@@ -117,7 +125,7 @@ impl Receive {
     }
 
     pub(crate) fn subprotocol(&self) -> Option<&str> {
-        self.subprotocol.as_deref()
+        self.rare.as_ref()?.subprotocol.as_deref()
     }
 
     /// Where what was lent lies.
@@ -146,11 +154,12 @@ impl Receive {
             if let Some(message) = self.parse::<T>() {
                 return Poll::Ready(Some(Ok(message)));
             }
-            if self.is_quiet() && self.poll_fill(cx).is_ready() {
+            // Either way the task can be woken before the state is looked at, so that no close is missed in between.
+            if !self.is_quiet() {
+                self.transport.set_reader(cx.waker());
+            } else if self.poll_fill(cx).is_ready() {
                 continue;
             }
-            // Before the state is looked at, so that no close is missed in between.
-            self.shared.receiver.set(cx.waker());
             if self.is_quiet() {
                 ready!(self.poll_deadline(cx));
                 continue;
@@ -202,9 +211,7 @@ impl Receive {
 
     /// Takes the next message out of what was read.
     fn parse<T: Take>(&mut self) -> Option<T::Taken> {
-        if self.early.is_some() {
-            self.read_early();
-        }
+        self.read_early();
         while self.scratch.is_some() {
             let (unread, end, read_at) = self.scratch.unread();
             if unread.is_empty() && !self.inbound.is_mid_message() {
@@ -281,28 +288,37 @@ impl Receive {
         if self.scratch.is_some() {
             return;
         }
-        let Some(early) = &mut self.early else { return };
+        let Some(rare) = self.rare.as_mut().filter(|rare| !rare.early.is_empty()) else {
+            return;
+        };
         let mut scratch = Scratch::take();
         let space = scratch.space();
-        let count = early.len().min(space.len());
-        space[..count].copy_from_slice(&early.split_to(count));
+        let count = rare.early.len().min(space.len());
+        space[..count].copy_from_slice(&rare.early.split_to(count));
         scratch.filled(count);
         self.received += count as u64;
         self.scratch = scratch;
-        self.early.take_if(|early| early.is_empty());
+        self.rare.take_if(|rare| rare.is_empty());
+    }
+
+    /// Whether bytes of the opening handshake are left.
+    fn has_early(&self) -> bool {
+        let rare = self.rare.as_ref();
+        rare.is_some_and(|rare| !rare.early.is_empty())
     }
 
     /// Reads what the transport has.
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.early.is_some() || self.scratch.is_some() {
+        if self.scratch.is_some() || self.has_early() {
             return Poll::Ready(());
         }
-        let Some(read) = self.read.as_mut().filter(|_| !self.ended) else {
+        if self.ended {
+            self.transport.set_reader(cx.waker());
             return Poll::Pending;
-        };
+        }
         let mut scratch = Scratch::take();
         let mut space = ReadBuf::new(scratch.space());
-        match ready!(Pin::new(read).poll_read(cx, &mut space)) {
+        match ready!(self.transport.poll_read(cx, &mut space)) {
             Ok(()) if space.filled().is_empty() => self.end(None),
             Ok(()) => {
                 let count = space.filled().len();
@@ -334,13 +350,14 @@ impl Receive {
 
     /// The first error is the one to tell.
     fn fails(&mut self, error: Error) {
-        self.error.get_or_insert_with(|| Box::new(error));
+        let rare = self.rare.get_or_insert_default();
+        rare.error.get_or_insert(error);
     }
 
     /// Waits for the next deadline; ready when one has passed.
     fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let deadline = self.deadline();
-        ready!(self.timer.poll(deadline, &self.shared, cx));
+        ready!(self.timer.poll(deadline, &self.transport, cx));
         self.check_deadlines();
         Poll::Ready(())
     }
@@ -380,7 +397,8 @@ impl Receive {
         let (told, timeout) = self
             .shared
             .outbound(|o| (o.peer_has_closed(), o.timed_out()));
-        match self.error.take().map(|error| *error) {
+        let error = self.rare.as_mut().and_then(|rare| rare.error.take());
+        match error {
             Some(Error::Io(_)) | None if told => None,
             // A sender may have kept the time.
             None => Some(timeout.map_or(Error::Disconnected, Error::Timeout)),
@@ -389,11 +407,16 @@ impl Receive {
     }
 }
 
+impl Rare {
+    const fn is_empty(&self) -> bool {
+        self.early.is_empty() && self.subprotocol.is_none() && self.error.is_none()
+    }
+}
+
 impl Drop for Receive {
-    /// What is left to send may need the reading side at its end.
+    /// What is left to send may have to be read for, at its end.
     fn drop(&mut self) {
-        let read = self.read.take().map(Box::new);
-        self.shared.with(|state| state.read = read);
+        self.shared.with(|writer| writer.unread = true);
         self.shared.wake_waiting();
     }
 }

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
 
 use openline_proto::{CloseCode, Closed, Outbound, SendError};
@@ -11,34 +11,21 @@ use tracing::Span;
 use crate::error::Error;
 use crate::finish;
 use crate::outgoing::Outgoing;
-use crate::stream::{ReadSide, WriteSide};
+use crate::stream::Transport;
 use crate::timer::{Timer, now};
-use crate::wakers::{Slot, Wakers};
+use crate::wakers::Wakers;
 use crate::writer::Writer;
 
 /// What the halves of a connection reach. The receiver takes the lock for control frames, the close, and what is to be
 /// written before it waits: in the steady state the senders have it for themselves.
 pub(crate) struct Shared {
-    state: Mutex<State>,
+    writer: Mutex<Writer>,
     /// Something waits to be written, or a corked task has taken the connection up; set under the lock.
     unsent: AtomicBool,
     /// The close has begun; set under the lock, never reset.
     closing: AtomicBool,
-    /// Tasks that wait for room in the socket, or for the end of a message in pieces. Made when the first one waits.
-    waiting: OnceLock<Arc<Wakers>>,
-    /// The receiving task, to be told of a close and of what a sender leaves to it.
-    pub(crate) receiver: Slot,
     /// Present if somebody is interested in it.
     span: Option<Box<Span>>,
-}
-
-pub(crate) struct State {
-    pub(crate) writer: Writer,
-    pub(crate) write: WriteSide,
-    /// Where the receiver leaves its side of the transport when it is dropped first.
-    pub(crate) read: Option<Box<ReadSide>>,
-    /// A task that runs corked will flush.
-    corked: bool,
 }
 
 /// Whether a task that sent must see to it that it leaves.
@@ -51,20 +38,17 @@ pub(crate) enum Queued {
 }
 
 impl Shared {
-    pub(crate) fn new(write: WriteSide, outbound: Outbound, span: Span) -> Arc<Self> {
+    pub(crate) fn new(transport: Arc<Transport>, outbound: Outbound, span: Span) -> Arc<Self> {
         Arc::new(Self {
             unsent: AtomicBool::new(outbound.queued() > 0),
             closing: AtomicBool::new(outbound.is_closing()),
-            state: Mutex::new(State {
-                writer: Writer::new(outbound),
-                write,
-                read: None,
-                corked: false,
-            }),
-            waiting: OnceLock::new(),
-            receiver: Slot::default(),
+            writer: Mutex::new(Writer::new(outbound, transport)),
             span: (!span.is_disabled()).then(|| Box::new(span)),
         })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Writer> {
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The connection's span.
@@ -72,33 +56,31 @@ impl Shared {
         self.span.as_deref()
     }
 
-    /// The state, once `act` is done with it, is told to whoever looks without the lock.
+    /// The state of the writer, once `act` is done with it, is told to whoever looks without the lock.
     #[inline]
-    pub(crate) fn with<R>(&self, act: impl FnOnce(&mut State) -> R) -> R {
-        let mut state: MutexGuard<'_, State> =
-            self.state.lock().unwrap_or_else(PoisonError::into_inner);
+    pub(crate) fn with<R>(&self, act: impl FnOnce(&mut Writer) -> R) -> R {
+        let mut writer = self.lock();
         let entered = self.span().map(Span::enter);
-        let result = act(&mut state);
+        let result = act(&mut writer);
         drop(entered);
-        let unsent = state.corked || state.writer.has_unsent();
-        self.unsent.store(unsent, Ordering::Release);
-        if state.writer.outbound.is_closing() {
-            self.tell_closing(state);
+        self.unsent.store(writer.has_unsent(), Ordering::Release);
+        if writer.outbound.is_closing() {
+            self.tell_closing(writer);
         }
         result
     }
 
     #[cold]
-    fn tell_closing(&self, state: MutexGuard<'_, State>) {
+    fn tell_closing(&self, writer: MutexGuard<'_, Writer>) {
         if !self.closing.swap(true, Ordering::AcqRel) {
-            drop(state);
-            self.receiver.wake();
+            drop(writer);
+            self.wake_receiver();
             self.wake_waiting();
         }
     }
 
     pub(crate) fn outbound<R>(&self, act: impl FnOnce(&mut Outbound) -> R) -> R {
-        self.with(|state| act(&mut state.writer.outbound))
+        self.with(|writer| act(&mut writer.outbound))
     }
 
     /// Whether anything waits to be written, or to be flushed, or a corked task has yet to let go of the connection.
@@ -143,9 +125,9 @@ impl Shared {
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), Error>> {
         loop {
-            let room = self.outbound(|outbound| {
-                let room = outbound.check_message();
-                room.inspect_err(|refused| self.note_refused(refused, cx))
+            let room = self.with(|writer| {
+                let room = writer.outbound.check_message();
+                room.inspect_err(|refused| note_refused(writer, refused, cx))
             });
             match room {
                 Ok(()) => return Poll::Ready(Ok(())),
@@ -167,14 +149,14 @@ impl Shared {
         loop {
             // Kept aside, so that what mostly happens carries no error through all its results.
             let mut refused = None;
-            let queued = self.with(|state| {
-                if let Err(error) = act(&mut state.writer.outbound) {
+            let queued = self.with(|writer| {
+                if let Err(error) = act(&mut writer.outbound) {
                     refused = Some(error);
-                    self.note_refused(&error, cx);
+                    note_refused(writer, &error, cx);
                     return Queued::Flush;
                 }
-                match state.writer.outbound.queued() {
-                    ..ENOUGH if state.cork(self) => Queued::Corked,
+                match writer.outbound.queued() {
+                    ..ENOUGH if self.cork(writer) => Queued::Corked,
                     _ => Queued::Flush,
                 }
             });
@@ -185,12 +167,11 @@ impl Shared {
         }
     }
 
-    /// To be called under the lock, so that the end of a message that is under way is not missed.
-    #[cold]
-    fn note_refused(&self, refused: &SendError, cx: &Context<'_>) {
-        if *refused == SendError::Unfinished {
-            self.waiting().add(cx.waker());
-        }
+    /// Whether the task that sends runs corked, and will flush.
+    #[inline]
+    fn cork(self: &Arc<Self>, writer: &mut Writer) -> bool {
+        writer.corked = writer.corked || crate::cork::take_up(self);
+        writer.corked
     }
 
     /// Waits for what is in the way of a message that was refused; ready when it may be tried again.
@@ -214,12 +195,12 @@ impl Shared {
         timer: &mut Timer,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), Error>> {
-        let written = self.poll_write(cx, |state, cx| {
+        let written = self.poll_write(cx, |writer, cx| {
             // What others have written, up to a clean end, has left.
-            if state.writer.outbound.has_lost() {
+            if writer.outbound.has_lost() {
                 return Poll::Ready(Err(SendError::Closing.into()));
             }
-            state.poll_drain(cx).map_err(Error::from)
+            writer.poll_drain(cx).map_err(Error::from)
         });
         if written.is_ready() {
             return written;
@@ -244,14 +225,12 @@ impl Shared {
 
     /// Writes what waits; whoever waits for it is woken.
     pub(crate) fn poll_drain(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.poll_write(cx, State::poll_drain)
+        self.poll_write(cx, Writer::poll_drain)
     }
 
     /// Shuts down the transport's sending side.
     pub(crate) fn poll_shutdown(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.poll_write(cx, |state, cx| {
-            state.writer.poll_shutdown(&mut state.write, cx)
-        })
+        self.poll_write(cx, Writer::poll_shutdown)
     }
 
     /// Has `act` queue something, and hands to the transport what it takes at once; the rest is left to the receiver.
@@ -261,9 +240,9 @@ impl Shared {
         act: impl FnOnce(&mut Outbound) -> T,
     ) -> (T, io::Result<bool>) {
         let mut noop = Context::from_waker(Waker::noop());
-        let (done, written) = self.with(|state| {
-            let done = act(&mut state.writer.outbound);
-            (done, state.poll_drain(&mut noop))
+        let (done, written, waiting) = self.with(|writer| {
+            let done = act(&mut writer.outbound);
+            (done, writer.poll_drain(&mut noop), writer.waiting.clone())
         });
         // The transport remembers only who asked last, and others may be waiting for it.
         let written = match written {
@@ -272,13 +251,13 @@ impl Shared {
         };
         let left = match written {
             Poll::Ready(Ok(())) => {
-                self.wake_waiting();
+                wake_all(waiting);
                 return (done, Ok(true));
             }
             Poll::Ready(Err(error)) => Err(error),
             Poll::Pending => Ok(false),
         };
-        self.receiver.wake();
+        self.wake_receiver();
         (done, left)
     }
 
@@ -289,8 +268,15 @@ impl Shared {
 
     /// A message in pieces ended, or nothing more can be written.
     pub(crate) fn wake_waiting(&self) {
-        if let Some(waiting) = self.waiting.get() {
-            waiting.wake_all();
+        let waiting = self.lock().waiting.clone();
+        wake_all(waiting);
+    }
+
+    /// Tells the receiving task of a close, or of what a sender leaves to it.
+    pub(crate) fn wake_receiver(&self) {
+        let transport = self.lock().transport().cloned();
+        if let Some(transport) = transport {
+            transport.wake_reader();
         }
     }
 
@@ -298,62 +284,60 @@ impl Shared {
     fn poll_write<E>(
         &self,
         cx: &Context<'_>,
-        mut write: impl FnMut(&mut State, &mut Context<'_>) -> Poll<Result<(), E>>,
+        mut write: impl FnMut(&mut Writer, &mut Context<'_>) -> Poll<Result<(), E>>,
     ) -> Poll<Result<(), E>> {
         // Mostly the transport takes all at once, and nobody need be remembered.
         let mut noop = Context::from_waker(Waker::noop());
-        let deadline = |state: &State| state.writer.outbound.poll_timeout();
-        let (written, begun) = self.with(|state| {
-            let before = deadline(state);
-            let written = write(state, &mut noop);
-            (written, before.is_none() && deadline(state).is_some())
+        let deadline = |writer: &Writer| writer.outbound.poll_timeout();
+        let (written, begun, waiting) = self.with(|writer| {
+            let before = deadline(writer);
+            let written = write(writer, &mut noop);
+            let begun = before.is_none() && deadline(writer).is_some();
+            (written, begun, writer.waiting.clone())
         });
         if let Poll::Ready(written) = written {
             if written.is_err() {
-                self.receiver.wake();
+                self.wake_receiver();
             }
-            self.wake_waiting();
+            wake_all(waiting);
             return Poll::Ready(written);
         }
         if begun {
             // Whoever sends may give up, and the wait has a deadline that somebody must keep.
-            self.receiver.wake();
+            self.wake_receiver();
         }
-        // A sender that gives up leaves its bytes to the receiver, which keeps the time as well.
-        let receiver = self.receiver.get();
-        self.waiting().poll(cx, |cx| {
-            let written = self.with(|state| write(state, cx));
-            match &written {
-                Poll::Ready(Ok(())) => {}
-                Poll::Ready(Err(_)) => self.receiver.wake(),
-                Poll::Pending => {
-                    if let Some(receiver) = &receiver {
-                        self.waiting().add(receiver);
-                    }
+        let (waiting, receiver) = self.with(|writer| {
+            let receiver = writer.transport().and_then(|transport| transport.reader());
+            (Arc::clone(writer.waiting()), receiver)
+        });
+        let written = waiting.poll(cx, |cx| {
+            self.with(|writer| {
+                let written = write(writer, cx);
+                // A sender that gives up leaves its bytes to the receiver, which keeps the time as well.
+                if let (Poll::Pending, Some(receiver)) = (&written, &receiver) {
+                    waiting.add(receiver);
                 }
-            }
-            written
-        })
-    }
-
-    fn waiting(&self) -> &Arc<Wakers> {
-        self.waiting.get_or_init(Arc::default)
+                written
+            })
+        });
+        if let Poll::Ready(Err(_)) = written {
+            self.wake_receiver();
+        }
+        written
     }
 }
 
-impl State {
-    /// Writes what waits. A corked task that took the connection up lets it go: what is sent from now on needs someone else to
-    /// flush, or that task anew.
-    fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.corked = false;
-        self.writer.poll_drain(&mut self.write, cx)
+/// To be called under the lock, so that the end of a message that is under way is not missed.
+#[cold]
+fn note_refused(writer: &mut Writer, refused: &SendError, cx: &Context<'_>) {
+    if *refused == SendError::Unfinished {
+        writer.waiting().add(cx.waker());
     }
+}
 
-    /// Whether the task that sends runs corked, and will flush.
-    #[inline]
-    fn cork(&mut self, shared: &Arc<Shared>) -> bool {
-        self.corked = self.corked || crate::cork::take_up(shared);
-        self.corked
+fn wake_all(waiting: Option<Arc<Wakers>>) {
+    if let Some(waiting) = waiting {
+        waiting.wake_all();
     }
 }
 
@@ -364,15 +348,10 @@ impl Drop for Shared {
         if !self.has_unsent() {
             return;
         }
-        let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let writer = self.writer.get_mut().unwrap_or_else(PoisonError::into_inner);
         let mut noop = Context::from_waker(Waker::noop());
-        if !state.writer.outbound.is_dead()
-            && state
-                .writer
-                .poll_drain(&mut state.write, &mut noop)
-                .is_pending()
-        {
-            finish::in_a_task(state);
+        if !writer.outbound.is_dead() && writer.poll_drain(&mut noop).is_pending() {
+            finish::in_a_task(writer);
         }
     }
 }
@@ -380,8 +359,8 @@ impl Drop for Shared {
 impl std::fmt::Debug for Shared {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let mut shown = f.debug_struct("Shared");
-        if let Ok(state) = self.state.try_lock() {
-            shown.field("transport", &state.write);
+        if let Ok(writer) = self.writer.try_lock() {
+            shown.field("transport", &writer.transport());
         }
         shown.field("closing", &self.closing);
         shown.finish_non_exhaustive()

@@ -164,7 +164,7 @@ impl Drop for Sender {
     /// What was queued and not flushed is left to the receiver.
     fn drop(&mut self) {
         if self.shared.has_unsent() {
-            self.shared.receiver.wake();
+            self.shared.wake_receiver();
         }
     }
 }

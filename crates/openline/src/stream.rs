@@ -2,12 +2,14 @@
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Waker};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, ReadHalf, WriteHalf};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 use crate::tcp;
+use crate::wakers::Slot;
 
 /// Anything that bytes go through in both directions.
 pub(crate) trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -30,16 +32,18 @@ impl Stream {
         Self(Kind::Other(Box::new(stream)))
     }
 
-    pub(crate) fn split(self) -> (ReadSide, WriteSide) {
+    pub(crate) fn into_transport(self) -> Arc<Transport> {
         let stream = match self.0 {
-            Kind::Tcp(stream) => match tcp::split(stream) {
-                Ok((read, write)) => return (ReadSide::Tcp(read), WriteSide::Tcp(write)),
+            Kind::Tcp(stream) => match tcp::take_over(stream) {
+                Ok(transport) => return transport,
                 Err(stream) => stream,
             },
             Kind::Other(stream) => stream,
         };
-        let (read, write) = tokio::io::split(stream);
-        (ReadSide::Other(read), WriteSide::Other(write))
+        Arc::new(Transport::Other(Other {
+            stream: Mutex::new(stream),
+            reader: Slot::default(),
+        }))
     }
 }
 
@@ -123,89 +127,103 @@ impl AsyncWrite for Stream {
     }
 }
 
-/// The side of a stream that is read.
-pub(crate) enum ReadSide {
-    Tcp(tcp::ReadHalf),
-    Other(ReadHalf<Box<dyn Duplex>>),
+/// What a connection runs on, for who reads it and who writes it; closed with the last of them.
+pub(crate) enum Transport {
+    Tcp(tcp::Socket),
+    Other(Other),
 }
 
-impl AsyncRead for ReadSide {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
+/// A stream that is read and written under a lock.
+pub(crate) struct Other {
+    stream: Mutex<Box<dyn Duplex>>,
+    reader: Slot,
+}
+
+impl Other {
+    fn poll<T>(&self, act: impl FnOnce(Pin<&mut Box<dyn Duplex>>) -> T) -> T {
+        let mut stream = self.stream.lock().unwrap_or_else(PoisonError::into_inner);
+        act(Pin::new(&mut *stream))
+    }
+}
+
+impl Transport {
+    /// Who has to wait is the reader then, and can be [woken](Self::wake_reader).
+    pub(crate) fn poll_read(
+        &self,
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        match &mut *self {
-            Self::Tcp(half) => Pin::new(half).poll_read(cx, buf),
-            Self::Other(half) => Pin::new(half).poll_read(cx, buf),
-        }
-    }
-}
-
-/// The side that is written.
-pub(crate) enum WriteSide {
-    Tcp(tcp::WriteHalf),
-    Other(WriteHalf<Box<dyn Duplex>>),
-    /// Somebody else has it now.
-    Gone,
-}
-
-impl std::fmt::Debug for WriteSide {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Tcp(half) => half.fmt(f),
-            Self::Other(_) => f.write_str("Stream"),
-            Self::Gone => f.write_str("gone"),
-        }
-    }
-}
-
-impl AsyncWrite for WriteSide {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        match &mut *self {
-            Self::Tcp(half) => Pin::new(half).poll_write(cx, buf),
-            Self::Other(half) => Pin::new(half).poll_write(cx, buf),
-            Self::Gone => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
+            Self::Tcp(socket) => socket.poll_read(cx, buf),
+            Self::Other(other) => {
+                other.reader.set(cx.waker());
+                other.poll(|stream| stream.poll_read(cx, buf))
+            }
         }
     }
 
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
+    /// The task that waits to read, or for whatever else its reader is to be told of. To be called before that is looked at:
+    /// who makes it true wakes the reader afterwards.
+    pub(crate) fn set_reader(&self, waker: &Waker) {
+        match self {
+            Self::Tcp(socket) => socket.set_reader(waker),
+            Self::Other(other) => other.reader.set(waker),
+        }
+    }
+
+    /// The task that waits to read, which goes on waiting.
+    pub(crate) fn reader(&self) -> Option<Waker> {
+        match self {
+            Self::Tcp(socket) => socket.reader(),
+            Self::Other(other) => other.reader.get(),
+        }
+    }
+
+    pub(crate) fn wake_reader(&self) {
+        match self {
+            Self::Tcp(socket) => socket.wake_reader(),
+            Self::Other(other) => other.reader.wake(),
+        }
+    }
+
+    pub(crate) fn poll_write(&self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        match self {
+            Self::Tcp(socket) => socket.poll_write(cx, buf),
+            Self::Other(other) => other.poll(|stream| stream.poll_write(cx, buf)),
+        }
+    }
+
+    pub(crate) fn poll_write_vectored(
+        &self,
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        match &mut *self {
-            Self::Tcp(half) => Pin::new(half).poll_write_vectored(cx, bufs),
-            Self::Other(half) => Pin::new(half).poll_write_vectored(cx, bufs),
-            Self::Gone => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
-        }
-    }
-
-    fn is_write_vectored(&self) -> bool {
         match self {
-            Self::Tcp(half) => half.is_write_vectored(),
-            Self::Other(half) => half.is_write_vectored(),
-            Self::Gone => false,
+            Self::Tcp(socket) => socket.poll_write_vectored(cx, bufs),
+            Self::Other(other) => other.poll(|stream| stream.poll_write_vectored(cx, bufs)),
         }
     }
 
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut *self {
-            Self::Tcp(half) => Pin::new(half).poll_flush(cx),
-            Self::Other(half) => Pin::new(half).poll_flush(cx),
-            Self::Gone => Poll::Ready(Ok(())),
+    pub(crate) fn poll_flush(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Tcp(socket) => socket.poll_flush(cx),
+            Self::Other(other) => other.poll(|stream| stream.poll_flush(cx)),
         }
     }
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut *self {
-            Self::Tcp(half) => Pin::new(half).poll_shutdown(cx),
-            Self::Other(half) => Pin::new(half).poll_shutdown(cx),
-            Self::Gone => Poll::Ready(Ok(())),
+    pub(crate) fn poll_shutdown(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Tcp(socket) => socket.poll_shutdown(cx),
+            Self::Other(other) => other.poll(|stream| stream.poll_shutdown(cx)),
+        }
+    }
+}
+
+impl std::fmt::Debug for Transport {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Tcp(socket) => socket.fmt(f),
+            Self::Other(_) => f.write_str("Stream"),
         }
     }
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use tokio::time::Sleep;
 
-use crate::shared::Shared;
+use crate::stream::Transport;
 use crate::wheel::Place;
 
 /// Sleeps until a deadline that mostly moves away.
@@ -38,7 +38,7 @@ impl Timer {
     }
 }
 
-/// Wakes a connection's receiver at a deadline that mostly moves away.
+/// Wakes the reader of a transport at a deadline that mostly moves away.
 pub(crate) enum Alarm {
     /// Kept by the [wheel](crate::wheel), with those of all others.
     Far(Place),
@@ -52,12 +52,12 @@ impl Default for Alarm {
 }
 
 impl Alarm {
-    /// Ready when the deadline may have passed. One that lies ahead wakes the receiver, a far one up to a tenth of a second
+    /// Ready when the deadline may have passed. One that lies ahead wakes the reader, a far one up to a tenth of a second
     /// late.
     pub(crate) fn poll(
         &mut self,
         deadline: Option<Instant>,
-        shared: &Arc<Shared>,
+        transport: &Arc<Transport>,
         cx: &mut Context<'_>,
     ) -> Poll<()> {
         /// What is nearer has a timer of its own, which is exact.
@@ -78,7 +78,7 @@ impl Alarm {
         {
             return timer.poll(deadline, cx);
         }
-        if let Some(place) = far.and_then(|at| Place::new(shared, at)) {
+        if let Some(place) = far.and_then(|at| Place::new(transport, at)) {
             *self = Self::Far(place);
             return Poll::Pending;
         }

@@ -108,19 +108,19 @@ impl WebSocket {
         subprotocol: Option<String>,
     ) -> Self {
         let (inbound, outbound) = connection.split();
-        let (read, write) = stream.split();
+        let transport = stream.into_transport();
         let role = match outbound.role() {
             Role::Server => "server",
             Role::Client => "client",
         };
         // A child of whatever span the program is in: what it says there of the connection is not said again here.
         let span = tracing::debug_span!("websocket", role, subprotocol);
-        let shared = Shared::new(write, outbound, span);
+        let shared = Shared::new(Arc::clone(&transport), outbound, span);
         Self {
             receiver: Receiver {
                 receive: Box::new(Receive::new(
                     Arc::clone(&shared),
-                    read,
+                    transport,
                     inbound,
                     early,
                     subprotocol.map(Into::into),

@@ -8,8 +8,8 @@ use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
 use crate::runtimes::PerRuntime;
-use crate::shared::Shared;
 use crate::slots::Slots;
+use crate::stream::Transport;
 use crate::timer::{Timer, now};
 
 static WHEELS: PerRuntime<Wheel> = PerRuntime::new();
@@ -29,8 +29,8 @@ struct Wheel {
 
 #[derive(Default)]
 struct Places {
-    /// The connections whose receivers are to be woken.
-    waiting: Slots<Weak<Shared>>,
+    /// The transports whose readers are to be woken.
+    waiting: Slots<Weak<Transport>>,
     /// The step in which each is due, and its number.
     due: BTreeSet<(u32, u32)>,
     /// The task that turns the wheel, while there is one.
@@ -45,11 +45,11 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    /// Has the receiver woken at the deadline; `None` outside of a runtime.
-    pub(crate) fn new(shared: &Arc<Shared>, deadline: Instant) -> Option<Self> {
+    /// Has the reader woken at the deadline; `None` outside of a runtime.
+    pub(crate) fn new(transport: &Arc<Transport>, deadline: Instant) -> Option<Self> {
         let wheel = WHEELS.get(|_| Some(Arc::new(Wheel::new())))?;
         let step = wheel.step_at(deadline).saturating_add(1);
-        let (number, first) = wheel.lock().enter(Arc::downgrade(shared), step);
+        let (number, first) = wheel.lock().enter(Arc::downgrade(transport), step);
         if first {
             wheel.turn(step);
         }
@@ -60,7 +60,7 @@ impl Place {
         })
     }
 
-    /// Whether the receiver will yet be woken, and no later than at the deadline. It asks no clock.
+    /// Whether the reader will yet be woken, and no later than at the deadline. It asks no clock.
     pub(crate) fn holds(&self, deadline: Instant) -> bool {
         let wheel = &self.wheel;
         self.step > wheel.passed.load(Ordering::Acquire)
@@ -122,9 +122,9 @@ impl Wheel {
 
 impl Places {
     /// The number, and whether nothing else is due as early.
-    fn enter(&mut self, shared: Weak<Shared>, step: u32) -> (u32, bool) {
+    fn enter(&mut self, transport: Weak<Transport>, step: u32) -> (u32, bool) {
         let first = self.first().is_none_or(|first| step < first);
-        let number = self.waiting.insert(shared);
+        let number = self.waiting.insert(transport);
         self.due.insert((step, number));
         (number, first)
     }
@@ -146,7 +146,7 @@ impl Places {
     }
 
     /// Whom to wake in all steps up to one.
-    fn take_due(&mut self, step: u32) -> Vec<Weak<Shared>> {
+    fn take_due(&mut self, step: u32) -> Vec<Weak<Transport>> {
         let mut taken = Vec::new();
         while self.first().is_some_and(|first| first <= step) {
             if let Some((_, number)) = self.due.pop_first() {
@@ -204,9 +204,9 @@ impl Drop for Turning {
     }
 }
 
-fn wake(all: &[Weak<Shared>]) {
-    for shared in all.iter().filter_map(Weak::upgrade) {
-        shared.receiver.wake();
+fn wake(all: &[Weak<Transport>]) {
+    for transport in all.iter().filter_map(Weak::upgrade) {
+        transport.wake_reader();
     }
 }
 

@@ -2,51 +2,79 @@
 
 use std::io::{self, IoSlice};
 use std::mem;
-use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use openline_proto::Outbound;
-use tokio::io::AsyncWrite;
 
+use crate::stream::Transport;
 use crate::timer::now;
+use crate::wakers::Wakers;
 
 /// The outbound half, and what the transport was given of it.
 #[derive(Debug)]
 pub(crate) struct Writer {
     pub(crate) outbound: Outbound,
+    /// `None` once somebody else has it.
+    transport: Option<Arc<Transport>>,
+    /// Tasks that wait for room in the transport, or for the end of a message in pieces. Made when the first one waits.
+    pub(crate) waiting: Option<Arc<Wakers>>,
     unflushed: bool,
     shut: bool,
+    /// A task that runs corked will flush.
+    pub(crate) corked: bool,
+    /// The receiver was dropped: what is left of the connection is nobody's to read.
+    pub(crate) unread: bool,
 }
 
 impl Writer {
-    pub(crate) const fn new(outbound: Outbound) -> Self {
+    pub(crate) const fn new(outbound: Outbound, transport: Arc<Transport>) -> Self {
         Self {
             outbound,
+            transport: Some(transport),
+            waiting: None,
             unflushed: false,
             shut: false,
+            corked: false,
+            unread: false,
         }
     }
 
+    /// Whether anything waits to be written, or to be flushed, or a corked task has yet to let go of the connection.
+    #[inline]
     pub(crate) fn has_unsent(&self) -> bool {
-        self.outbound.queued() > 0 || self.unflushed
+        self.corked || self.unflushed || self.outbound.queued() > 0
     }
 
     /// Takes what there is; what stays behind sends nothing more.
     pub(crate) fn take(&mut self) -> Self {
+        self.corked = false;
         Self {
             outbound: self.outbound.hand_over(now()),
+            transport: self.transport.take(),
+            waiting: None,
             unflushed: mem::take(&mut self.unflushed),
             shut: self.shut,
+            corked: false,
+            unread: mem::take(&mut self.unread),
         }
     }
 
+    pub(crate) const fn transport(&self) -> Option<&Arc<Transport>> {
+        self.transport.as_ref()
+    }
+
+    pub(crate) fn waiting(&mut self) -> &Arc<Wakers> {
+        self.waiting.get_or_insert_default()
+    }
+
     /// Writes all that waits, as many frames a system call as the transport takes. When that fails, nothing waits any more.
-    pub(crate) fn poll_drain<T: AsyncWrite + Unpin>(
-        &mut self,
-        transport: &mut T,
-        cx: &mut Context<'_>,
-    ) -> Poll<io::Result<()>> {
-        let written = self.poll_all(transport, cx);
+    ///
+    /// A corked task that took the connection up lets it go: what is sent from now on needs someone else to flush, or that
+    /// task anew.
+    pub(crate) fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.corked = false;
+        let written = self.poll_all(cx);
         match &written {
             Poll::Ready(Ok(())) => {}
             Poll::Ready(Err(_)) => {
@@ -58,13 +86,15 @@ impl Writer {
         written
     }
 
-    fn poll_all<T: AsyncWrite + Unpin>(
-        &mut self,
-        transport: &mut T,
-        cx: &mut Context<'_>,
-    ) -> Poll<io::Result<()>> {
+    fn poll_all(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Some(transport) = &self.transport else {
+            return match self.outbound.queued() {
+                0 => Poll::Ready(Ok(())),
+                _ => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
+            };
+        };
         while self.outbound.queued() > 0 {
-            let count = ready!(self.poll_some(transport, cx))?;
+            let count = ready!(poll_some(&self.outbound, transport, cx))?;
             if count == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
@@ -73,46 +103,42 @@ impl Writer {
         }
         if self.unflushed {
             // TLS keeps bytes of its own that the peer may not take.
-            ready!(Pin::new(transport).poll_flush(cx))?;
+            ready!(transport.poll_flush(cx))?;
             self.outbound.written(0);
             self.unflushed = false;
         }
         Poll::Ready(Ok(()))
     }
 
-    fn poll_some<T: AsyncWrite + Unpin>(
-        &self,
-        transport: &mut T,
-        cx: &mut Context<'_>,
-    ) -> Poll<io::Result<usize>> {
-        match self.outbound.poll_slice() {
-            Some(slice) => Pin::new(transport).poll_write(cx, slice),
-            None => self.poll_slices(transport, cx),
-        }
-    }
-
-    fn poll_slices<T: AsyncWrite + Unpin>(
-        &self,
-        transport: &mut T,
-        cx: &mut Context<'_>,
-    ) -> Poll<io::Result<usize>> {
-        /// Linux copies the first 8 slices to its stack and allocates for more; past 64 a call gains nothing.
-        const MAX_SLICES: usize = 64;
-        let mut slices = [IoSlice::new(&[]); MAX_SLICES];
-        let filled = self.outbound.poll_slices(&mut slices);
-        Pin::new(transport).poll_write_vectored(cx, &slices[..filled])
-    }
-
     /// Shuts the sending side down, once. That it fails on a dead connection is no news.
-    pub(crate) fn poll_shutdown<T: AsyncWrite + Unpin>(
-        &mut self,
-        transport: &mut T,
-        cx: &mut Context<'_>,
-    ) -> Poll<io::Result<()>> {
-        if !self.shut {
-            let _ = ready!(Pin::new(transport).poll_shutdown(cx));
+    pub(crate) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if let Some(transport) = self.transport.as_ref().filter(|_| !self.shut) {
+            let _ = ready!(transport.poll_shutdown(cx));
             self.shut = true;
         }
         Poll::Ready(Ok(()))
     }
+}
+
+fn poll_some(
+    outbound: &Outbound,
+    transport: &Transport,
+    cx: &mut Context<'_>,
+) -> Poll<io::Result<usize>> {
+    match outbound.poll_slice() {
+        Some(slice) => transport.poll_write(cx, slice),
+        None => poll_slices(outbound, transport, cx),
+    }
+}
+
+fn poll_slices(
+    outbound: &Outbound,
+    transport: &Transport,
+    cx: &mut Context<'_>,
+) -> Poll<io::Result<usize>> {
+    /// Linux copies the first 8 slices to its stack and allocates for more; past 64 a call gains nothing.
+    const MAX_SLICES: usize = 64;
+    let mut slices = [IoSlice::new(&[]); MAX_SLICES];
+    let filled = outbound.poll_slices(&mut slices);
+    transport.poll_write_vectored(cx, &slices[..filled])
 }

@@ -104,7 +104,7 @@ pub(super) async fn version(
             break;
         }
     }
-    let (read, write) = stream.split();
+    let (read, write) = tokio::io::split(stream);
     let read = Cursor::new(first).chain(read);
     Ok(Version::Http2(Multiplexed {
         server: Arc::clone(server),

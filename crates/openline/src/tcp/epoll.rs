@@ -16,21 +16,23 @@ use std::time::Duration;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Registry, Token};
 use tokio::io::unix::AsyncFd;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::ReadBuf;
 use tokio::runtime::Handle;
 use tokio::task::coop::poll_proceed;
 
 use crate::runtimes::PerRuntime;
 use crate::slots::Slots;
-use crate::stream::Duplex;
+use crate::stream::{Duplex, Transport};
 
 static POLLERS: PerRuntime<Poller> = PerRuntime::new();
 
 /// Events that are taken at one time; then those whom they woke have their turn.
 const EVENTS: usize = 256;
 
-/// Takes a socket over from tokio, for who reads it and who writes it. Where that can't be, it stays as it is.
-pub(crate) fn split(stream: tokio::net::TcpStream) -> Result<(Side, Side), Box<dyn Duplex>> {
+/// Takes a socket over from tokio. Where that can't be, it stays as it is.
+pub(crate) fn take_over(
+    stream: tokio::net::TcpStream,
+) -> Result<Arc<Transport>, Box<dyn Duplex>> {
     let poller = POLLERS.get(Poller::start);
     let Some(poller) = poller.filter(|poller| !poller.over.load(Ordering::Acquire)) else {
         return Err(Box::new(stream));
@@ -48,7 +50,7 @@ pub(crate) fn split(stream: tokio::net::TcpStream) -> Result<(Side, Side), Box<d
         sockets.remove(number);
         return Err(Box::new(tokio::io::empty()));
     };
-    let socket = Arc::new(Socket {
+    let transport = Arc::new(Transport::Tcp(Socket {
         stream,
         number,
         // Nobody has looked yet.
@@ -57,17 +59,11 @@ pub(crate) fn split(stream: tokio::net::TcpStream) -> Result<(Side, Side), Box<d
         writable: AtomicBool::new(false),
         waiting: Mutex::default(),
         poller: Arc::clone(&poller),
-    });
-    sockets.set(number, Arc::downgrade(&socket));
+    }));
+    sockets.set(number, Arc::downgrade(&transport));
     drop(sockets);
-    Ok((Side(Arc::clone(&socket)), Side(socket)))
+    Ok(transport)
 }
-
-pub(crate) type ReadHalf = Side;
-pub(crate) type WriteHalf = Side;
-
-/// A side of a socket, which is closed with its last side.
-pub(crate) struct Side(Arc<Socket>);
 
 /// Does what counts for a task's share of the runtime, if that is not used up.
 #[inline]
@@ -80,55 +76,7 @@ fn within_budget<T>(cx: &mut Context<'_>, act: impl FnOnce(&Waker) -> Poll<T>) -
     polled
 }
 
-impl AsyncRead for Side {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        within_budget(cx, |waker| self.0.poll_read(waker, buf))
-    }
-}
-
-impl AsyncWrite for Side {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let write = |mut stream: &TcpStream| stream.write(buf);
-        within_budget(cx, |waker| self.0.poll_write(waker, write))
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let write = |mut stream: &TcpStream| stream.write_vectored(bufs);
-        within_budget(cx, |waker| self.0.poll_write(waker, write))
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        true
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(self.0.stream.shutdown(Shutdown::Write))
-    }
-}
-
-impl std::fmt::Debug for Side {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0.stream.fmt(f)
-    }
-}
-
-struct Socket {
+pub(crate) struct Socket {
     stream: TcpStream,
     number: u32,
     /// A read may find something.
@@ -150,14 +98,19 @@ struct Waiting {
 }
 
 impl Socket {
-    fn poll_read(&self, waker: &Waker, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    pub(crate) fn poll_read(
+        &self,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        within_budget(cx, |waker| self.read(waker, buf))
+    }
+
+    fn read(&self, waker: &Waker, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         loop {
             // Taken before the read: what comes after it is announced anew.
             if !self.readable.swap(false, Ordering::AcqRel) {
-                self.lock()
-                    .reader
-                    .get_or_insert_with(|| waker.clone())
-                    .clone_from(waker);
+                self.set_reader(waker);
                 if !self.readable.swap(false, Ordering::AcqRel) {
                     return self.poller.poll_over();
                 }
@@ -184,7 +137,47 @@ impl Socket {
         }
     }
 
-    fn poll_write(
+    pub(crate) fn set_reader(&self, waker: &Waker) {
+        self.lock()
+            .reader
+            .get_or_insert_with(|| waker.clone())
+            .clone_from(waker);
+    }
+
+    pub(crate) fn reader(&self) -> Option<Waker> {
+        self.lock().reader.clone()
+    }
+
+    pub(crate) fn wake_reader(&self) {
+        let reader = self.lock().reader.take();
+        if let Some(reader) = reader {
+            reader.wake();
+        }
+    }
+
+    pub(crate) fn poll_write(&self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let write = |mut stream: &TcpStream| stream.write(buf);
+        within_budget(cx, |waker| self.write(waker, write))
+    }
+
+    pub(crate) fn poll_write_vectored(
+        &self,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let write = |mut stream: &TcpStream| stream.write_vectored(bufs);
+        within_budget(cx, |waker| self.write(waker, write))
+    }
+
+    pub(crate) fn poll_flush(&self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    pub(crate) fn poll_shutdown(&self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(self.stream.shutdown(Shutdown::Write))
+    }
+
+    fn write(
         &self,
         waker: &Waker,
         write: impl Fn(&TcpStream) -> io::Result<usize>,
@@ -230,6 +223,12 @@ impl Socket {
     }
 }
 
+impl std::fmt::Debug for Socket {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.stream.fmt(f)
+    }
+}
+
 impl Drop for Socket {
     fn drop(&mut self) {
         self.poller.forget(&self.stream);
@@ -256,6 +255,12 @@ impl From<&mio::event::Event> for Seen {
     }
 }
 
+fn handle(transport: &Transport, seen: Seen) {
+    if let Transport::Tcp(socket) = transport {
+        socket.handle(seen);
+    }
+}
+
 /// All sockets of a runtime.
 struct Poller {
     registry: Registry,
@@ -265,7 +270,7 @@ struct Poller {
 }
 
 /// One that has left may still be told of once, and then another may have its number: an event is a hint.
-type Sockets = Slots<Weak<Socket>>;
+type Sockets = Slots<Weak<Transport>>;
 
 impl Poller {
     fn start(runtime: &Handle) -> Option<Arc<Self>> {
@@ -319,7 +324,7 @@ impl Poller {
 struct Watch {
     poll: AsyncFd<mio::Poll>,
     events: Events,
-    found: Vec<(Arc<Socket>, Seen)>,
+    found: Vec<(Arc<Transport>, Seen)>,
     poller: Arc<Poller>,
 }
 
@@ -348,16 +353,16 @@ impl Future for Watch {
             for event in &this.events {
                 count += 1;
                 let place = sockets.iter().nth(event.token().0);
-                if let Some(socket) = place.and_then(Weak::upgrade) {
-                    this.found.push((socket, event.into()));
+                if let Some(transport) = place.and_then(Weak::upgrade) {
+                    this.found.push((transport, event.into()));
                 }
             }
             drop(sockets);
             if count < EVENTS {
                 ready.clear_ready();
             }
-            for (socket, seen) in this.found.drain(..) {
-                socket.handle(seen);
+            for (transport, seen) in this.found.drain(..) {
+                handle(&transport, seen);
             }
             if count == EVENTS {
                 cx.waker().wake_by_ref();
@@ -377,12 +382,13 @@ impl Drop for Watch {
             .iter()
             .filter_map(Weak::upgrade)
             .collect();
-        for socket in sockets {
-            socket.handle(Seen {
-                readable: true,
-                ended: true,
-                writable: true,
-            });
+        let all = Seen {
+            readable: true,
+            ended: true,
+            writable: true,
+        };
+        for transport in sockets {
+            handle(&transport, all);
         }
     }
 }
