@@ -2,7 +2,7 @@
 
 use std::future::poll_fn;
 use std::mem;
-use std::task::ready;
+use std::task::{Context, Waker, ready};
 use std::time::Instant;
 
 use tokio::io::AsyncReadExt;
@@ -26,7 +26,7 @@ impl Rest {
     pub(crate) fn take(state: &mut State) -> Self {
         Self {
             writer: state.writer.take(),
-            write: mem::replace(&mut state.write, WriteSide::Gone),
+            write: mem::replace(&mut state.write, WriteSide::Gone(None)),
             read: state.read.take(),
         }
     }
@@ -67,4 +67,18 @@ pub(crate) fn in_a_task(state: &mut State) {
     if let Ok(runtime) = Handle::try_current() {
         runtime.spawn(Rest::take(state).finish());
     }
+}
+
+/// The same for a connection that closes and has senders, but nobody who receives: what can leave does so at once. Gives back
+/// what has come to its end already, to be dropped without the lock.
+pub(crate) fn without_receiver(state: &mut State) -> Option<Rest> {
+    let runtime = Handle::try_current().ok()?;
+    let mut rest = Rest::take(state);
+    let mut noop = Context::from_waker(Waker::noop());
+    let _ = rest.writer.poll_drain(&mut rest.write, &mut noop);
+    if rest.is_over() {
+        return Some(rest);
+    }
+    state.write = WriteSide::Gone(Some(runtime.spawn(rest.finish())));
+    None
 }

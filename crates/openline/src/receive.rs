@@ -392,9 +392,7 @@ impl Receive {
 impl Drop for Receive {
     /// What is left to send may need the reading side at its end.
     fn drop(&mut self) {
-        let read = self.read.take().map(Box::new);
-        self.shared.with(|state| state.read = read);
-        self.shared.wake_waiting();
+        self.shared.leave(self.read.take().map(Box::new));
     }
 }
 

@@ -89,11 +89,30 @@ impl Shared {
     }
 
     #[cold]
-    fn tell_closing(&self, state: MutexGuard<'_, State>) {
-        if !self.closing.swap(true, Ordering::AcqRel) {
-            drop(state);
+    fn tell_closing(&self, mut state: MutexGuard<'_, State>) {
+        let mut over = None;
+        if state.read.is_some() {
+            over = finish::without_receiver(&mut state);
+            state.corked = false;
+            self.unsent.store(state.writer.has_unsent(), Ordering::Release);
+        }
+        let begins = !self.closing.swap(true, Ordering::AcqRel);
+        drop(state);
+        drop(over);
+        if begins {
             self.receiver.wake();
             self.wake_waiting();
+        }
+    }
+
+    /// The receiver leaves its side of the transport to those who still send. Without any, the connection goes with it.
+    pub(crate) fn leave(self: &Arc<Self>, read: Option<Box<ReadSide>>) {
+        if Arc::strong_count(self) > 1 {
+            self.with(|state| state.read = read);
+            self.wake_waiting();
+        } else {
+            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            state.read = read;
         }
     }
 
@@ -116,10 +135,7 @@ impl Shared {
 
     /// Begins to close, if the close has not begun; with 1001 if what was to be said can't be.
     pub(crate) fn say_goodbye(&self, code: CloseCode, reason: &str) {
-        self.outbound(|o| match o.close(now(), code, reason) {
-            Ok(()) | Err(SendError::Closing) => {}
-            Err(_) => drop(o.close(now(), CloseCode::GOING_AWAY, "")),
-        });
+        self.outbound(|outbound| say_goodbye(outbound, code, reason));
     }
 
     /// Queues what is sent once there is room: both under one lock, or another sender might take the room in between.
@@ -338,6 +354,14 @@ impl Shared {
 
     fn waiting(&self) -> &Arc<Wakers> {
         self.waiting.get_or_init(Arc::default)
+    }
+}
+
+/// As [`Shared::say_goodbye`].
+pub(crate) fn say_goodbye(outbound: &mut Outbound, code: CloseCode, reason: &str) {
+    match outbound.close(now(), code, reason) {
+        Ok(()) | Err(SendError::Closing) => {}
+        Err(_) => drop(outbound.close(now(), CloseCode::GOING_AWAY, "")),
     }
 }
 

@@ -6,6 +6,7 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, ReadHalf, WriteHalf};
 use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
 
 use crate::tcp;
 
@@ -146,8 +147,8 @@ impl AsyncRead for ReadSide {
 pub(crate) enum WriteSide {
     Tcp(tcp::WriteHalf),
     Other(WriteHalf<Box<dyn Duplex>>),
-    /// Somebody else has it now.
-    Gone,
+    /// Somebody else has it now: a task that ends the connection, if that is known.
+    Gone(Option<JoinHandle<()>>),
 }
 
 impl std::fmt::Debug for WriteSide {
@@ -155,7 +156,7 @@ impl std::fmt::Debug for WriteSide {
         match self {
             Self::Tcp(half) => half.fmt(f),
             Self::Other(_) => f.write_str("Stream"),
-            Self::Gone => f.write_str("gone"),
+            Self::Gone(_) => f.write_str("gone"),
         }
     }
 }
@@ -169,7 +170,7 @@ impl AsyncWrite for WriteSide {
         match &mut *self {
             Self::Tcp(half) => Pin::new(half).poll_write(cx, buf),
             Self::Other(half) => Pin::new(half).poll_write(cx, buf),
-            Self::Gone => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
+            Self::Gone(_) => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
         }
     }
 
@@ -181,7 +182,7 @@ impl AsyncWrite for WriteSide {
         match &mut *self {
             Self::Tcp(half) => Pin::new(half).poll_write_vectored(cx, bufs),
             Self::Other(half) => Pin::new(half).poll_write_vectored(cx, bufs),
-            Self::Gone => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
+            Self::Gone(_) => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
         }
     }
 
@@ -189,7 +190,7 @@ impl AsyncWrite for WriteSide {
         match self {
             Self::Tcp(half) => half.is_write_vectored(),
             Self::Other(half) => half.is_write_vectored(),
-            Self::Gone => false,
+            Self::Gone(_) => false,
         }
     }
 
@@ -197,7 +198,7 @@ impl AsyncWrite for WriteSide {
         match &mut *self {
             Self::Tcp(half) => Pin::new(half).poll_flush(cx),
             Self::Other(half) => Pin::new(half).poll_flush(cx),
-            Self::Gone => Poll::Ready(Ok(())),
+            Self::Gone(_) => Poll::Ready(Ok(())),
         }
     }
 
@@ -205,7 +206,7 @@ impl AsyncWrite for WriteSide {
         match &mut *self {
             Self::Tcp(half) => Pin::new(half).poll_shutdown(cx),
             Self::Other(half) => Pin::new(half).poll_shutdown(cx),
-            Self::Gone => Poll::Ready(Ok(())),
+            Self::Gone(_) => Poll::Ready(Ok(())),
         }
     }
 }
