@@ -94,7 +94,8 @@ impl Shared {
         if state.read.is_some() {
             over = finish::without_receiver(&mut state);
             state.corked = false;
-            self.unsent.store(state.writer.has_unsent(), Ordering::Release);
+            self.unsent
+                .store(state.writer.has_unsent(), Ordering::Release);
         }
         let begins = !self.closing.swap(true, Ordering::AcqRel);
         drop(state);
