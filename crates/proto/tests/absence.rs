@@ -74,7 +74,10 @@ fn attack_30_a_message_that_is_waited_for_has_its_time_exactly() {
     }
     pair.pass(step);
     assert!(told_too_slow(&pair));
-    assert_eq!(pair.server.connection.poll_timeout(), Some(pair.now + 5 * SECOND));
+    assert_eq!(
+        pair.server.connection.poll_timeout(),
+        Some(pair.now + 5 * SECOND)
+    );
 }
 
 #[test]
