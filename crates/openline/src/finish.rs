@@ -1,7 +1,7 @@
 //! The end of a connection that nobody holds any more: what was sent leaves, and the peer has the time to take it.
 
 use std::future::poll_fn;
-use std::task::ready;
+use std::task::{Context, Waker, ready};
 use std::time::Instant;
 
 use tokio::io::ReadBuf;
@@ -68,4 +68,18 @@ pub(crate) fn in_a_task(writer: &mut Writer) {
     if let Ok(runtime) = Handle::try_current() {
         runtime.spawn(Rest::take(writer).finish());
     }
+}
+
+/// The same for a connection that closes and has senders, but nobody who receives: what can leave does so at once. Gives back
+/// what has come to its end already, to be dropped without the lock.
+pub(crate) fn without_receiver(writer: &mut Writer) -> Option<Rest> {
+    let runtime = Handle::try_current().ok()?;
+    let mut rest = Rest::take(writer);
+    let mut noop = Context::from_waker(Waker::noop());
+    let _ = rest.writer.poll_drain(&mut noop);
+    if rest.is_over() {
+        return Some(rest);
+    }
+    writer.ends_in(runtime.spawn(rest.finish()));
+    None
 }

@@ -6,19 +6,20 @@ use std::task::{Context, Poll, ready};
 
 use openline_proto::CloseCode;
 use pin_project_lite::pin_project;
+use tokio::task::JoinHandle;
 
 use crate::cork::{Corked, corked};
 use crate::finish::Rest;
 use crate::outcome::Outcome;
-use crate::shared::Shared;
+use crate::shared::{Shared, say_goodbye};
 
 pin_project! {
     /// Runs the handler of a connection, then closes what it left open, and sees the close to its end.
     pub(crate) struct Handled<F> {
+        // Kept while the handler keeps it. Dropped before the handler, whose end of the connection is then the last.
+        shared: Option<Arc<Shared>>,
         #[pin]
         phase: Phase<F>,
-        // Kept while the handler keeps it.
-        shared: Option<Arc<Shared>>,
     }
 }
 
@@ -95,12 +96,35 @@ impl<F: Future<Output: Outcome>> Future for Handled<F> {
 /// Closes the connection, if that was not done, and tells what there is to wait for. Where somebody else receives on it, that
 /// one sees the close to its end; those who only send learn that it is closed.
 fn end(shared: &Shared, code: CloseCode) -> Option<Pin<Box<dyn Future<Output = ()> + Send>>> {
-    shared.say_goodbye(code, "");
-    let rest = shared.with(|writer| writer.unread.then(|| Rest::take(writer)));
+    let (rest, ending) = shared.with(|writer| {
+        say_goodbye(&mut writer.outbound, code, "");
+        let ending = writer.take_ending();
+        (writer.unread.then(|| Rest::take(writer)), ending)
+    });
+    if let Some(ending) = ending {
+        return Some(Box::pin(Ending(ending)));
+    }
     let Some(rest) = rest else {
         shared.flush_now();
         return None;
     };
     shared.wake_waiting();
     (!rest.is_over()).then(|| Box::pin(rest.finish()) as _)
+}
+
+/// A task that sees a connection to its end, and is ended itself where nobody waits for that any more.
+struct Ending(JoinHandle<()>);
+
+impl Future for Ending {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        Pin::new(&mut self.0).poll(cx).map(drop)
+    }
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }

@@ -416,8 +416,7 @@ impl Rare {
 impl Drop for Receive {
     /// What is left to send may have to be read for, at its end.
     fn drop(&mut self) {
-        self.shared.with(|writer| writer.unread = true);
-        self.shared.wake_waiting();
+        self.shared.leave();
     }
 }
 

@@ -71,11 +71,28 @@ impl Shared {
     }
 
     #[cold]
-    fn tell_closing(&self, writer: MutexGuard<'_, Writer>) {
-        if !self.closing.swap(true, Ordering::AcqRel) {
-            drop(writer);
+    fn tell_closing(&self, mut writer: MutexGuard<'_, Writer>) {
+        let mut over = None;
+        if writer.unread {
+            over = finish::without_receiver(&mut writer);
+            self.unsent.store(writer.has_unsent(), Ordering::Release);
+        }
+        let begins = !self.closing.swap(true, Ordering::AcqRel);
+        drop(writer);
+        drop(over);
+        if begins {
             self.wake_receiver();
             self.wake_waiting();
+        }
+    }
+
+    /// The receiver leaves the connection to those who still send. Without any, the connection goes with it.
+    pub(crate) fn leave(self: &Arc<Self>) {
+        if Arc::strong_count(self) > 1 {
+            self.with(|writer| writer.unread = true);
+            self.wake_waiting();
+        } else {
+            self.lock().unread = true;
         }
     }
 
@@ -98,10 +115,7 @@ impl Shared {
 
     /// Begins to close, if the close has not begun; with 1001 if what was to be said can't be.
     pub(crate) fn say_goodbye(&self, code: CloseCode, reason: &str) {
-        self.outbound(|o| match o.close(now(), code, reason) {
-            Ok(()) | Err(SendError::Closing) => {}
-            Err(_) => drop(o.close(now(), CloseCode::GOING_AWAY, "")),
-        });
+        self.outbound(|outbound| say_goodbye(outbound, code, reason));
     }
 
     /// Queues what is sent once there is room: both under one lock, or another sender might take the room in between.
@@ -335,6 +349,14 @@ fn note_refused(writer: &mut Writer, refused: &SendError, cx: &Context<'_>) {
     }
 }
 
+/// As [`Shared::say_goodbye`].
+pub(crate) fn say_goodbye(outbound: &mut Outbound, code: CloseCode, reason: &str) {
+    match outbound.close(now(), code, reason) {
+        Ok(()) | Err(SendError::Closing) => {}
+        Err(_) => drop(outbound.close(now(), CloseCode::GOING_AWAY, "")),
+    }
+}
+
 fn wake_all(waiting: Option<Arc<Wakers>>) {
     if let Some(waiting) = waiting {
         waiting.wake_all();
@@ -348,7 +370,10 @@ impl Drop for Shared {
         if !self.has_unsent() {
             return;
         }
-        let writer = self.writer.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let writer = self
+            .writer
+            .get_mut()
+            .unwrap_or_else(PoisonError::into_inner);
         let mut noop = Context::from_waker(Waker::noop());
         if !writer.outbound.is_dead() && writer.poll_drain(&mut noop).is_pending() {
             finish::in_a_task(writer);

@@ -31,7 +31,8 @@ pub struct Sender {
 
 /// The half that receives, and that answers pings and the peer's Close while it does.
 ///
-/// Keep it for as long as the connection: when it is dropped first, senders can still send, but nobody sees the peer leave.
+/// Keep it for as long as the connection: when it is dropped first, senders can still send, but nobody sees the peer leave,
+/// answers its pings or keeps it alive.
 #[derive(Debug)]
 pub struct Receiver {
     // Behind a box, so that connections are small where they are moved.
@@ -142,7 +143,7 @@ impl Sender {
     }
 
     /// Begins the closing handshake, if it has not begun: sends a Close frame behind what is queued. The receiver sees its
-    /// end.
+    /// end; where that was dropped, the library ends the connection by [`Config::close_timeout`](crate::Config::close_timeout).
     ///
     /// # Errors
     /// As [`send`](Self::send), and for a code or reason that can't be sent.

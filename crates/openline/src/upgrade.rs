@@ -1,6 +1,6 @@
 //! WebSockets out of HTTP connections that hyper serves, and axum with it.
 
-use std::io::{self, IoSlice};
+use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -13,11 +13,11 @@ use hyper_util::server::conn::auto;
 use openline_proto::handshake::deflate::Agreed;
 use openline_proto::handshake::{self, Accepted, Rejection, ServerOptions};
 use openline_proto::{Config, Connection};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::AsyncWrite;
 use tokio::net::TcpStream;
 
 use crate::error::Error;
-use crate::gather::gather;
+use crate::gather::{Gathered, TakesPieces};
 use crate::server::Acceptor;
 use crate::stream::Stream;
 use crate::timer::now;
@@ -201,46 +201,21 @@ fn regain_h2(upgraded: Upgraded) -> (Stream, bytes::Bytes) {
 }
 
 /// hyper makes one copy and one DATA frame of each slice, however large or small it is.
-struct Gathered(TokioIo<Upgraded>);
-
-impl AsyncRead for Gathered {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(cx, buf)
-    }
-}
-
-impl AsyncWrite for Gathered {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        self.poll_write_vectored(cx, &[IoSlice::new(buf)])
+impl TakesPieces for TokioIo<Upgraded> {
+    /// There is nothing to flush but the one piece before.
+    fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(self).poll_flush(cx)
     }
 
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        // There is nothing to flush but the one piece before, so this tells whether there is room.
-        ready!(Pin::new(&mut self.0).poll_flush(cx))?;
-        Pin::new(&mut self.0).poll_write(cx, &gather(bufs))
+    fn poll_take(&mut self, cx: &mut Context<'_>, piece: Vec<u8>) -> Poll<io::Result<usize>> {
+        Pin::new(self).poll_write(cx, &piece)
     }
 
-    fn is_write_vectored(&self) -> bool {
-        true
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(self).poll_flush(cx)
     }
 
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(cx)
+    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(self).poll_shutdown(cx)
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use openline_proto::Outbound;
+use tokio::task::JoinHandle;
 
 use crate::stream::Transport;
 use crate::timer::now;
@@ -15,8 +16,7 @@ use crate::wakers::Wakers;
 #[derive(Debug)]
 pub(crate) struct Writer {
     pub(crate) outbound: Outbound,
-    /// `None` once somebody else has it.
-    transport: Option<Arc<Transport>>,
+    link: Link,
     /// Tasks that wait for room in the transport, or for the end of a message in pieces. Made when the first one waits.
     pub(crate) waiting: Option<Arc<Wakers>>,
     unflushed: bool,
@@ -27,11 +27,19 @@ pub(crate) struct Writer {
     pub(crate) unread: bool,
 }
 
+/// Where it goes.
+#[derive(Debug)]
+enum Link {
+    Here(Arc<Transport>),
+    /// Somebody else has it now: a task that ends the connection, if that is known.
+    Gone(Option<JoinHandle<()>>),
+}
+
 impl Writer {
     pub(crate) const fn new(outbound: Outbound, transport: Arc<Transport>) -> Self {
         Self {
             outbound,
-            transport: Some(transport),
+            link: Link::Here(transport),
             waiting: None,
             unflushed: false,
             shut: false,
@@ -51,7 +59,7 @@ impl Writer {
         self.corked = false;
         Self {
             outbound: self.outbound.hand_over(now()),
-            transport: self.transport.take(),
+            link: mem::replace(&mut self.link, Link::Gone(None)),
             waiting: None,
             unflushed: mem::take(&mut self.unflushed),
             shut: self.shut,
@@ -61,7 +69,23 @@ impl Writer {
     }
 
     pub(crate) const fn transport(&self) -> Option<&Arc<Transport>> {
-        self.transport.as_ref()
+        match &self.link {
+            Link::Here(transport) => Some(transport),
+            Link::Gone(_) => None,
+        }
+    }
+
+    /// What was taken is seen to its end by a task.
+    pub(crate) fn ends_in(&mut self, task: JoinHandle<()>) {
+        self.link = Link::Gone(Some(task));
+    }
+
+    /// The task that sees the connection to its end, if there is one, for who waits for it.
+    pub(crate) const fn take_ending(&mut self) -> Option<JoinHandle<()>> {
+        match &mut self.link {
+            Link::Here(_) => None,
+            Link::Gone(ending) => ending.take(),
+        }
     }
 
     pub(crate) fn waiting(&mut self) -> &Arc<Wakers> {
@@ -87,7 +111,7 @@ impl Writer {
     }
 
     fn poll_all(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let Some(transport) = &self.transport else {
+        let Link::Here(transport) = &self.link else {
             return match self.outbound.queued() {
                 0 => Poll::Ready(Ok(())),
                 _ => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
@@ -112,7 +136,9 @@ impl Writer {
 
     /// Shuts the sending side down, once. That it fails on a dead connection is no news.
     pub(crate) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if let Some(transport) = self.transport.as_ref().filter(|_| !self.shut) {
+        if let Link::Here(transport) = &self.link
+            && !self.shut
+        {
             let _ = ready!(transport.poll_shutdown(cx));
             self.shut = true;
         }

@@ -2,12 +2,15 @@
 
 mod common;
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use common::frame;
 use futures_util::{SinkExt, StreamExt};
 use openline::{
     Acceptor, Client, CloseCode, Config, Error, Message, SendError, Timeout, WebSocket,
 };
+use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 
 /// Two ends of one TCP connection, after the opening handshake.
@@ -318,7 +321,6 @@ async fn addresses_that_are_none() {
 
 #[tokio::test]
 async fn early_frames_behind_the_request_are_not_lost() {
-    use tokio::io::AsyncWriteExt;
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let mut stream = TcpStream::connect(listener.local_addr().unwrap())
         .await
@@ -334,4 +336,35 @@ async fn early_frames_behind_the_request_are_not_lost() {
     assert_eq!(text(&mut ws).await, "Hello");
     stream.write_all(&frame[7..]).await.unwrap();
     assert_eq!(text(&mut ws).await, "Hello");
+}
+
+/// Of a message that does not fit into the transport, the rest can come only once somebody reads: the peer is not to blame.
+#[tokio::test(start_paused = true)]
+async fn a_program_that_is_away_fails_no_peer_for_it() {
+    for server in [true, false] {
+        let (here, mut there) = tokio::io::duplex(4096);
+        let config = Arc::new(Config::default().ping_interval(None));
+        let mut ws = match server {
+            true => WebSocket::server(here, config),
+            false => WebSocket::client(here, config),
+        };
+        let long = vec![7; 100_000];
+        let sent = frame(server, 0x82, &long);
+        let sending = tokio::spawn(async move {
+            there.write_all(&sent).await.unwrap();
+            there
+        });
+        let mut looks = 0;
+        let heard = loop {
+            // What is here is read, and then the program has something else to do.
+            match tokio::time::timeout(Duration::ZERO, ws.next()).await {
+                Ok(heard) => break heard,
+                Err(_) => tokio::time::sleep(Duration::from_secs(600)).await,
+            }
+            looks += 1;
+        };
+        assert!(looks > 10, "{looks}");
+        assert_eq!(heard.unwrap().unwrap().as_bytes()[..], long);
+        sending.await.unwrap();
+    }
 }

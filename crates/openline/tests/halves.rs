@@ -4,7 +4,7 @@ mod common;
 
 use std::time::Duration;
 
-use common::once;
+use common::{frame, once};
 use futures_util::{SinkExt, StreamExt, stream};
 use openline::{
     Acceptor, Client, CloseCode, Config, Error, Kind, Message, SendError, Sender, Timeout,
@@ -12,7 +12,7 @@ use openline::{
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 use tokio::net::TcpListener;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 /// What no test may take; only one that hangs does.
 const HANGS: Duration = Duration::from_secs(3600);
@@ -293,5 +293,57 @@ async fn a_connection_that_nobody_holds_is_gone_by_its_deadlines() {
         };
         let gone = timeout(HANGS, drip).await;
         gone.unwrap_or_else(|_| panic!("the connection left in way {left} stays"));
+    }
+}
+
+/// Nobody receives any more, and a sender is kept: the close has its end all the same, whichever of both came first.
+#[tokio::test(start_paused = true)]
+async fn a_close_without_a_receiver_has_an_end_though_a_sender_is_kept() {
+    for server in [true, false] {
+        for close_first in [true, false] {
+            for answers in [true, false] {
+                let (here, mut there) = duplex(100);
+                let ws = match server {
+                    true => WebSocket::server(here, Default::default()),
+                    false => WebSocket::client(here, Default::default()),
+                };
+                let (mut sender, receiver) = ws.split();
+                let kept = sender.clone();
+                // More than the transport takes at once.
+                sender.feed(vec![7; 1000]).unwrap();
+                let began = Instant::now();
+                let peer = async {
+                    let mut came = vec![0; 1000];
+                    there.read_exact(&mut came).await.unwrap();
+                    if answers {
+                        let goodbye = frame(server, 0x88, &1000u16.to_be_bytes());
+                        there.write_all(&goodbye).await.unwrap();
+                        there.shutdown().await.unwrap();
+                    }
+                    there.read_to_end(&mut came).await.unwrap();
+                    assert!(came.ends_with(&[0x03, 0xe8]) || !server, "no Close frame");
+                    // Gone, not only silent.
+                    while there.write_all(b"\x8a\x80\0\0\0\0").await.is_ok() {
+                        tokio::time::sleep(Duration::from_millis(100)).await;
+                    }
+                };
+                let close = async {
+                    if close_first {
+                        assert!(once(sender.close(CloseCode::NORMAL, "")).await.is_none());
+                    }
+                    drop(receiver);
+                    sender.close(CloseCode::NORMAL, "").await.unwrap();
+                };
+                let ended = timeout(HANGS, async { tokio::join!(peer, close) }).await;
+                ended.expect("the connection stays");
+                let took = began.elapsed();
+                match answers {
+                    true => assert!(took < Duration::from_secs(1), "{took:?}"),
+                    false => assert!(took < Duration::from_secs(6), "{took:?}"),
+                }
+                assert!(kept.feed("late").is_err());
+                assert_eq!(kept.queued(), 0);
+            }
+        }
     }
 }

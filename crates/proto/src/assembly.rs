@@ -1,6 +1,6 @@
 //! Data frames (RFC 6455 §5.6): from their payloads to messages, whole or in pieces.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
@@ -8,6 +8,7 @@ use crate::error::ProtocolError;
 use crate::frame::{Header, Opcode};
 use crate::inbound::{Frame, Inbound, Input, unmask};
 use crate::message::{Event, Kind, Payload, Piece, Text};
+use crate::timers::MessageClock;
 use crate::trace;
 use crate::utf8::{Utf8Bytes, Utf8Check};
 
@@ -23,7 +24,7 @@ pub(crate) struct Assembly {
     compressed: bool,
     utf8: Utf8Check,
     fragments: u32,
-    started: Instant,
+    clock: MessageClock,
     payload: Vec<u8>,
     /// Of its payloads, the one that is under way.
     pub(crate) frame: Option<Frame>,
@@ -292,7 +293,7 @@ impl Assembly {
             compressed,
             utf8: Utf8Check::new(),
             fragments: 1,
-            started: now,
+            clock: MessageClock::new(now),
             payload: Vec::new(),
             frame: None,
             told: false,
@@ -306,16 +307,20 @@ impl Assembly {
         }
     }
 
-    /// Since when it is waited for, if it has to be whole in time. How fast a message in pieces is read is its reader's choice.
-    pub(crate) fn started(&self) -> Option<Instant> {
-        (!self.told || self.discarded).then_some(self.started)
+    /// How long it was waited for, if it has to be whole in time. How fast a message in pieces is read is its reader's choice.
+    pub(crate) fn clock(&self) -> Option<&MessageClock> {
+        (!self.told || self.discarded).then_some(&self.clock)
+    }
+
+    pub(crate) fn look(&mut self, now: Instant, limit: Duration) {
+        self.clock.look(now, limit);
     }
 
     /// If it was told in pieces, the rest of it has to come in time from now on.
     pub(crate) fn discard(&mut self, now: Instant) {
         if self.told && !self.discarded {
             self.discarded = true;
-            self.started = now;
+            self.clock = MessageClock::new(now);
         }
     }
 

@@ -148,8 +148,10 @@ impl Config {
         self
     }
 
-    /// After how long without a message from the peer to close the connection, pings not counted; `None` never.
-    /// Default: `None`, since keepalive notices the dead.
+    /// After how long without a message from the peer to close the connection, with code 1001; pings do not count. `None`
+    /// never does. Default: `None`, since keepalive notices the dead.
+    ///
+    /// While a message is under way, [`message_timeout`](Self::message_timeout) counts instead.
     #[must_use]
     pub const fn idle_timeout(mut self, limit: Option<Duration>) -> Self {
         self.timeouts.idle = match limit {
@@ -160,6 +162,10 @@ impl Config {
     }
 
     /// How long a message may take from its first byte to its last. Default: 60 s.
+    ///
+    /// Past it the connection fails with close code 1008, so a peer that trickles can't hold the memory of a message for
+    /// ever. Only time in which the connection is read counts: where more than an eighth of the limit goes by and nobody
+    /// looks at it, that time is the program's own and not the peer's.
     #[must_use]
     pub const fn message_timeout(mut self, limit: Duration) -> Self {
         self.timeouts.message = bounded(limit);

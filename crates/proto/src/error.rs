@@ -151,7 +151,8 @@ pub enum Timeout {
     /// No message for longer than [`Config::idle_timeout`](crate::Config::idle_timeout).
     #[error("no message came for too long")]
     Idle,
-    /// A message took longer than [`Config::message_timeout`](crate::Config::message_timeout) from its first byte to its last.
+    /// A message was waited for longer than [`Config::message_timeout`](crate::Config::message_timeout), from its first byte
+    /// to its last.
     #[error("a message took too long to arrive whole")]
     Message,
     /// The peer took nothing of what waits to be sent for longer than

@@ -197,6 +197,7 @@ impl Inbound {
         }
         if !input.is_empty() {
             self.timers.received(now);
+            self.look(now);
         }
         let event = self.next_event(now, input, in_pieces);
         match &event {
@@ -221,10 +222,9 @@ impl Inbound {
         if self.over {
             return Ok(());
         }
-        match self
-            .timers
-            .due(now, self.message_started(), self.config.timeouts())
-        {
+        self.look(now);
+        let clock = self.message.as_ref().and_then(|message| message.clock());
+        match self.timers.due(now, clock, self.config.timeouts()) {
             None => {}
             Some(Due::Ping) => outbound.keepalive(),
             // A ping that waits behind other bytes can't be answered; how long those may take, and how long the close
@@ -243,11 +243,10 @@ impl Inbound {
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
         if self.over {
-            None
-        } else {
-            self.timers
-                .next(self.message_started(), self.config.timeouts())
+            return None;
         }
+        let clock = self.message.as_ref().and_then(|message| message.clock());
+        self.timers.next(clock, self.config.timeouts())
     }
 
     /// Nobody wants what is left of a message that was told in pieces: it has to come to its end within
@@ -278,8 +277,11 @@ impl Inbound {
         self.inflater = None;
     }
 
-    fn message_started(&self) -> Option<Instant> {
-        self.message.as_ref().and_then(|message| message.started())
+    /// Somebody waits for the message that is under way.
+    fn look(&mut self, now: Instant) {
+        if let Some(message) = &mut self.message {
+            message.look(now, self.config.timeouts().message);
+        }
     }
 
     /// What most frames are, an uncompressed message in one piece that is here: for those, half of the way is worth a

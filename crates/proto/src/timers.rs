@@ -95,11 +95,14 @@ impl Timers {
     pub(crate) fn due(
         &mut self,
         now: Instant,
-        message: Option<Instant>,
+        message: Option<&MessageClock>,
         limits: &Timeouts,
     ) -> Option<Due> {
+        if message.is_some_and(|message| message.is_over(limits.message)) {
+            return Some(Due::Fail(Timeout::Message));
+        }
         let (at, due) = self
-            .table(message, limits)
+            .table(message.is_some(), limits)
             .into_iter()
             .flatten()
             .min_by_key(|(at, _)| *at)?;
@@ -112,16 +115,21 @@ impl Timers {
         Some(due)
     }
 
-    pub(crate) fn next(&self, message: Option<Instant>, limits: &Timeouts) -> Option<Instant> {
-        self.table(message, limits)
+    pub(crate) fn next(
+        &self,
+        message: Option<&MessageClock>,
+        limits: &Timeouts,
+    ) -> Option<Instant> {
+        self.table(message.is_some(), limits)
             .into_iter()
             .flatten()
             .map(|(at, _)| at)
+            .chain(message.map(|message| message.next(limits.message)))
             .min()
     }
 
     #[inline]
-    fn table(&self, message: Option<Instant>, limits: &Timeouts) -> [Option<(Instant, Due)>; 3] {
+    fn table(&self, mid_message: bool, limits: &Timeouts) -> [Option<(Instant, Due)>; 2] {
         let keepalive = match self.pinged {
             Some(since) => {
                 let pinged = self.last_byte + Duration::from_nanos(since.get());
@@ -131,12 +139,53 @@ impl Timers {
                 .ping_interval
                 .map(|interval| (self.last_byte + interval, Due::Ping)),
         };
+        // Who sends a message is not idle; that one has a deadline of its own.
         let idle = limits
             .idle
+            .filter(|_| !mid_message)
             .map(|limit| (self.last_message() + limit, Due::Fail(Timeout::Idle)));
-        let message =
-            message.map(|started| (started + limits.message, Due::Fail(Timeout::Message)));
-        [message, keepalive, idle]
+        [keepalive, idle]
+    }
+}
+
+/// How long a message was waited for. Only time in which somebody waited counts: a peer must not be failed because nobody took
+/// what it sent, and the core does not see who reads, only that the connection is looked at.
+///
+/// Whoever waits comes at each deadline, and the next one is never further away than a [`PART`](Self::PART) of the limit. So a
+/// time that is longer than two of them went by with nobody waiting.
+#[derive(Debug)]
+pub(crate) struct MessageClock {
+    looked_at: Instant,
+    waited: Duration,
+}
+
+impl MessageClock {
+    /// Rare enough that a message costs few looks, and that being late for one is not taken for absence.
+    const PART: u32 = 16;
+
+    pub(crate) const fn new(now: Instant) -> Self {
+        Self {
+            looked_at: now,
+            waited: Duration::ZERO,
+        }
+    }
+
+    /// The connection is looked at: bytes came, or a deadline.
+    pub(crate) fn look(&mut self, now: Instant, limit: Duration) {
+        let passed = now.saturating_duration_since(self.looked_at);
+        if passed <= limit / Self::PART * 2 {
+            self.waited += passed;
+        }
+        self.looked_at = self.looked_at.max(now);
+    }
+
+    fn is_over(&self, limit: Duration) -> bool {
+        self.waited >= limit
+    }
+
+    fn next(&self, limit: Duration) -> Instant {
+        let left = limit.saturating_sub(self.waited);
+        self.looked_at + left.min(limit / Self::PART)
     }
 }
 

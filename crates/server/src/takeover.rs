@@ -12,6 +12,7 @@ use bytes::Bytes;
 use http::header::CONNECTION;
 use http::{Method, Request, Response, Version};
 use hyper::body::{Body as _, Incoming};
+use openline::proto::handshake::has_token;
 use tokio::sync::oneshot;
 
 use crate::http::Wait;
@@ -26,7 +27,7 @@ pub(crate) struct Takeover(Mutex<State>);
 #[derive(Default)]
 struct State {
     /// How the request can be asked again; none that is not whole can.
-    asked: Option<Asked>,
+    asked: Option<Repeat>,
     what: What,
 }
 
@@ -47,20 +48,20 @@ enum What {
 pub(crate) enum Taken {
     /// Nothing is being asked.
     Idle,
-    Wait(Arc<Mutex<Wait>>, Asked),
-    Stream(Arc<Mutex<Pieces>>, Asked),
+    Wait(Arc<Mutex<Wait>>, Repeat),
+    Stream(Arc<Mutex<Pieces>>, Repeat),
 }
 
-/// What the form of an answer depends on.
+/// How a request can be asked again, so that its answer has the same form.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Asked {
+pub(crate) struct Repeat {
     /// By `HEAD`, not by `GET`.
     is_head: bool,
     /// The connection ends with the answer.
     pub(crate) is_last: bool,
 }
 
-impl Asked {
+impl Repeat {
     /// Of a request that is whole and of HTTP/1.1.
     fn of(request: &Request<Incoming>) -> Option<Self> {
         let is_head = match *request.method() {
@@ -71,14 +72,7 @@ impl Asked {
         if request.version() != Version::HTTP_11 || !request.body().is_end_stream() {
             return None;
         }
-        let is_last = request
-            .headers()
-            .get_all(CONNECTION)
-            .into_iter()
-            .any(|line| {
-                let mut options = line.as_bytes().split(|&byte| byte == b',');
-                options.any(|option| option.trim_ascii().eq_ignore_ascii_case(b"close"))
-            });
+        let is_last = has_token(request.headers(), CONNECTION, "close");
         Some(Self { is_head, is_last })
     }
 
@@ -97,7 +91,7 @@ impl Takeover {
     /// A request has come. Gives the answer, if that was waited for before.
     pub(crate) fn begin(&self, request: &Request<Incoming>) -> Option<Response<Body>> {
         let mut state = self.state();
-        state.asked = Asked::of(request);
+        state.asked = Repeat::of(request);
         match std::mem::take(&mut state.what) {
             What::Answer(response) => Some(*response),
             _ => None,

@@ -207,7 +207,8 @@ impl World {
                 );
             }
         }
-        for _ in 0..8 {
+        // A message that is under way has a sixteenth of its time between two deadlines.
+        for _ in 0..64 {
             self.settle();
             self.check();
             let deadlines = self.sides.iter().filter(|side| side.by_peer.is_some());

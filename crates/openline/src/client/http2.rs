@@ -15,6 +15,7 @@ use super::address::Address;
 use super::answer::{MAX_BODY, mark_secrets};
 use super::redirect::{self, Redirects};
 use crate::error::Error;
+use crate::gather::Gathered;
 use crate::http2::stream::Http2Stream;
 use crate::http2::{self, Code, Http2Error, MAX_SEND_BUFFER, MAX_WINDOW};
 use crate::stream::Stream;
@@ -184,7 +185,7 @@ impl Connection {
                 let config = client.config.clone();
                 let connection = WebSocketConnection::client(config, rand::random, now())
                     .with_deflate(established.deflate);
-                let stream = Stream::new(Http2Stream::new(send, receive));
+                let stream = Stream::new(Gathered(Http2Stream::new(send, receive)));
                 let subprotocol = established.subprotocol;
                 let ws = WebSocket::new(stream, connection, Bytes::new(), subprotocol);
                 Ok((ws, response))

@@ -1,17 +1,17 @@
 //! A stream of HTTP/2 as a stream of bytes.
 
-use std::io::{self, IoSlice};
+use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
 
 use bytes::{Buf, Bytes, BytesMut};
 use h2::{FlowControl, Reason, RecvStream, SendStream};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, ReadBuf};
 use tokio::task::AbortHandle;
 
 use super::into_io;
-use crate::gather::gather;
+use crate::gather::TakesPieces;
 
 /// The bytes of a stream, in both directions.
 ///
@@ -42,24 +42,6 @@ impl Http2Stream {
             taking: tokio::spawn(take(receive, Arc::clone(&arrived))).abort_handle(),
             arrived,
         }
-    }
-
-    /// Ready when at least one byte may go out.
-    ///
-    /// No more than one is reserved: what a stream reserves and does not use is taken from all others.
-    fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while self.send.capacity() == 0 {
-            self.send.reserve_capacity(1);
-            if self.send.capacity() > 0 {
-                break;
-            }
-            match ready!(self.send.poll_capacity(cx)) {
-                Some(Ok(_)) => {}
-                Some(Err(error)) => return Poll::Ready(Err(into_io(error))),
-                None => return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into())),
-            }
-        }
-        Poll::Ready(Ok(()))
     }
 }
 
@@ -125,37 +107,35 @@ impl AsyncRead for Http2Stream {
     }
 }
 
-impl AsyncWrite for Http2Stream {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        self.poll_write_vectored(cx, &[IoSlice::new(buf)])
+impl TakesPieces for Http2Stream {
+    /// No more than one byte is reserved: what a stream reserves and does not use is taken from all others.
+    fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.send.capacity() == 0 {
+            self.send.reserve_capacity(1);
+            if self.send.capacity() > 0 {
+                break;
+            }
+            match ready!(self.send.poll_capacity(cx)) {
+                Some(Ok(_)) => {}
+                Some(Err(error)) => return Poll::Ready(Err(into_io(error))),
+                None => return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into())),
+            }
+        }
+        Poll::Ready(Ok(()))
     }
 
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        ready!(self.poll_room(cx))?;
-        let piece = gather(bufs);
+    fn poll_take(&mut self, _: &mut Context<'_>, piece: Vec<u8>) -> Poll<io::Result<usize>> {
         let count = piece.len();
         let sent = self.send.send_data(piece.into(), false);
         Poll::Ready(sent.map(|()| count).map_err(into_io))
     }
 
-    fn is_write_vectored(&self) -> bool {
-        true
-    }
-
     /// The connection's task writes by itself.
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_flush(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
     }
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_end(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(self.send.send_data(Bytes::new(), true).map_err(into_io))
     }
 }

@@ -20,6 +20,7 @@ use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use super::{Opened, Phase, Server, Serving};
 use crate::error::Error;
+use crate::gather::Gathered;
 use crate::guests::{Guest, Guests, Spared};
 use crate::http2::stream::Http2Stream;
 use crate::http2::{self, Settings};
@@ -257,7 +258,7 @@ where
         };
         let config = Arc::clone(&self.server.acceptor.config);
         let connection = WebSocketConnection::server(config, now()).with_deflate(accepted.deflate);
-        let stream = Stream::new(Http2Stream::new(send, body));
+        let stream = Stream::new(Gathered(Http2Stream::new(send, body)));
         let ws = WebSocket::new(stream, connection, Bytes::new(), accepted.subprotocol);
         self.streams.spawn(Serving {
             phase: Phase::handling(ws, request, &self.handler),

@@ -206,10 +206,10 @@ pub fn verify<B>(
         return Err(HandshakeError::Status(response.status()));
     }
     let headers = response.headers();
-    if !fields::has(headers, UPGRADE, "websocket") {
+    if !fields::has_token(headers, UPGRADE, "websocket") {
         return Err(HandshakeError::Upgrade);
     }
-    if !fields::has(headers, CONNECTION, "upgrade") {
+    if !fields::has_token(headers, CONNECTION, "upgrade") {
         return Err(HandshakeError::Connection);
     }
     let expected = accept_value(key.encode().as_bytes());

@@ -23,6 +23,7 @@ use sha1::{Digest, Sha1};
 
 pub use client::{ClientOptions, Established, HandshakeError, RequestError, request, verify};
 pub use connect::{PROTOCOL, accept_connect, connect_request, verify_connect};
+pub use fields::has_token;
 pub use head::{HeadError, HeadReader, write_request, write_response};
 pub use origin::OriginPolicy;
 pub use server::{Accepted, Rejection, ServerOptions, accept};

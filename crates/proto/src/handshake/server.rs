@@ -193,7 +193,9 @@ impl Rejection {
 /// The first requirement of §4.2.1 that the request fails; [`Rejection::response`] is the answer to it.
 pub fn accept<B>(request: &Request<B>, options: &ServerOptions) -> Result<Accepted, Rejection> {
     let headers = request.headers();
-    if !fields::has(headers, UPGRADE, "websocket") || !fields::has(headers, CONNECTION, "upgrade") {
+    if !fields::has_token(headers, UPGRADE, "websocket")
+        || !fields::has_token(headers, CONNECTION, "upgrade")
+    {
         return Err(Rejection::NotWebSocket);
     }
     if request.method() != Method::GET {

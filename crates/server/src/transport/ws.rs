@@ -7,6 +7,7 @@ use axum::extract::Request;
 use axum::response::Response;
 use http::Version;
 use http::header::{CONNECTION, HeaderMap, SEC_WEBSOCKET_VERSION, UPGRADE};
+use openline::proto::handshake::has_token;
 use openline::{OriginPolicy, Rejection, ServerOptions, Stream};
 
 use super::compression;
@@ -25,12 +26,7 @@ const SUBPROTOCOL: &str = "openline.v1";
 
 /// Whether the request asks for a WebSocket, rightly or not.
 pub(crate) fn is_asked_for(headers: &HeaderMap) -> bool {
-    headers
-        .get_all(UPGRADE)
-        .into_iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|line| line.split(','))
-        .any(|protocol| protocol.trim().eq_ignore_ascii_case("websocket"))
+    has_token(headers, UPGRADE, "websocket")
 }
 
 /// Answers the opening handshake, and serves the WebSocket in a task of its own.

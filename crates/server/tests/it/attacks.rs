@@ -370,6 +370,15 @@ async fn attack_24_what_follows_a_refused_upgrade_is_no_request_server() {
             &[("Content-Length", "0"), ("Transfer-Encoding", "chunked")],
         ),
         ("GET", "/channels/a", &[("Origin", "https://evil.example")]),
+        // A neighbour in the list that is no token is nothing to overlook the WebSocket for.
+        (
+            "GET",
+            "/channels/a",
+            &[
+                ("Upgrade", "\u{e9}, websocket"),
+                ("Origin", "https://evil.example"),
+            ],
+        ),
         ("GET", "/channels/a//b", &[]),
         ("GET", "/nothing", &[]),
         ("POST", "/channels/b", &[]),
