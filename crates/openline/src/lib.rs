@@ -31,6 +31,46 @@
 //! # Ok(()) }
 //! ```
 //!
+//! # TLS
+//!
+//! A client connects to `wss://` as to `ws://`; whom it trusts is the platform's choice, or [yours](Client::tls). A server is given
+//! a [`tls::TlsAcceptor`]:
+//!
+//! ```no_run
+//! # #[cfg(feature = "tls")]
+//! # async fn run(config: openline::tls::ServerConfig) -> Result<(), Box<dyn std::error::Error>> {
+//! use std::sync::Arc;
+//!
+//! use openline::{Server, tls::TlsAcceptor};
+//!
+//! let listener = tokio::net::TcpListener::bind("127.0.0.1:9001").await?;
+//! let server = Server::default().tls(TlsAcceptor::from(Arc::new(config)));
+//! server.run(listener, std::future::pending(), async |mut ws, _| ws.send("hello").await).await;
+//! # Ok(()) }
+//! ```
+//!
+//! # Two tasks
+//!
+//! [`split`](WebSocket::split) gives a half that sends, of which there may be clones, and one that receives:
+//!
+//! ```
+//! # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+//! # let (mut client, ws) = openline::WebSocket::pair();
+//! let (mut sender, mut receiver) = ws.split();
+//! let reading = tokio::spawn(async move {
+//!     while let Some(message) = receiver.next().await {
+//!         println!("{:?}", message?);
+//!     }
+//!     Ok::<_, openline::Error>(())
+//! });
+//! sender.send("hello").await?;
+//! # assert_eq!(client.next().await.expect("open")?.as_text(), Some("hello"));
+//! # client.close(openline::CloseCode::NORMAL, "").await?;
+//! reading.await??;
+//! # Ok::<_, Box<dyn std::error::Error>>(()) })?;
+//! # Ok::<_, Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! # Where to read on
 //!
 //! [`WebSocket`] first: it is the same for both roles, and `next`, `send` and `close` are all that most programs need. Then:
@@ -44,7 +84,7 @@
 //! | open WebSockets beside the routes of axum or hyper | [`axum`], [`upgrade`] |
 //! | choose limits, deadlines and compression | [`Config`], [`Deflate`] |
 //! | let web pages of other origins in | [`OriginPolicy`] |
-//! | send and receive in two tasks | [`WebSocket::split`] |
+//! | send many messages in one write | [`WebSocket::feed`] and [`flush`](WebSocket::flush), [`corked`] |
 //! | send to many | [`Broadcast`], [`Sender::send_now`] |
 //! | send or receive what does not fit into memory | [`WebSocket::writer`], [`WebSocket::next_reader`] |
 //! | receive without a copy | [`Receiver::next_lent`] |
@@ -53,7 +93,8 @@
 //! | test a program of your own without a socket | [`WebSocket::pair`] |
 //! | drive the protocol yourself | [`proto`] |
 //!
-//! The folder `examples` has programs to begin with: `echo`, `client`, `chat`, `axum`, `stream_file`, `broadcast`, `http2`.
+//! The folder `examples` has programs to begin with: `echo`, `echo_tls`, `client`, `chat`, `axum`, `stream_file`, `broadcast`,
+//! `http2`.
 //!
 //! # Messages
 //!
@@ -105,11 +146,15 @@
 //!   sent by it. Three do more when they are dropped, and say so: a [`MessageWriter`] that is not finished closes the
 //!   connection, what a dropped [`MessageReader`] has not read is discarded, and [`Server::run`] cuts all its connections.
 //! - **Memory**: messages, fragments, heads and the queue of what is to be sent are bounded ([`Config`]); nothing is reserved
-//!   by a length that the peer only claims. A connection that waits owns no buffer: those for reads belong to the thread. Compression
-//!   costs memory for each connection, as [`Takeover`] says.
+//!   by a length that the peer only claims. The worst case of a connection is [`max_message`](Config::max_message) +
+//!   [`max_outbox`](Config::max_outbox) + one outgoing message + 64 KiB while what was read is not taken: 2 MiB, 64 KiB and that
+//!   message by default. One that waits owns no buffer: those for reads belong to the thread. Compression costs memory for each
+//!   connection, as [`Takeover`] says.
 //! - **Deadlines**: the handshake, keepalive, slow messages, stalled writes and the close have one each ([`Config`]). They are kept
-//!   by whoever waits for the connection, with tokio's clock: the runtime needs its time driver (`enable_all`).
-//! - **Few writes**: what a handler sends leaves in one write when it is about to wait; [`corked`] does that for other tasks.
+//!   by whoever waits for the connection, with tokio's clock: the runtime needs its time driver (`enable_all`). A program that is
+//!   busy elsewhere fails no peer: what that one sent meanwhile is read first.
+//! - **Few writes**: what a handler of [`Server::run`] or axum's `on_upgrade` sends leaves in one write when it is about to wait;
+//!   [`corked`] does that for other tasks. Elsewhere each [`send`](WebSocket::send) writes by itself.
 //! - **Safe by default**: web pages of other origins are refused, nothing is compressed, redirects are not followed, and
 //!   credentials go to the origin that they are for.
 //!

@@ -8,6 +8,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use openline_proto::{Event, Inbound, Input, Message, ProtocolError};
 use tokio::io::ReadBuf;
+use tokio::task::coop::has_budget_remaining;
 use tracing::Span;
 
 use crate::error::Error;
@@ -358,7 +359,23 @@ impl Receive {
     fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let deadline = self.deadline();
         ready!(self.timer.poll(deadline, &self.transport, cx));
+        if !has_budget_remaining() {
+            return self.poll_sending_deadline(cx);
+        }
         self.check_deadlines();
+        Poll::Ready(())
+    }
+
+    /// For a task that has used up its share, to which every stream seems to have nothing: the peer may have answered in time,
+    /// so only what it takes, or not, counts. The task has its next turn at once.
+    fn poll_sending_deadline(&mut self, cx: &Context<'_>) -> Poll<()> {
+        let passed = self.shared.outbound(|o| o.handle_timeout(now()));
+        let Err(timeout) = passed else {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        };
+        self.inbound.stop();
+        self.fails(timeout.into());
         Poll::Ready(())
     }
 

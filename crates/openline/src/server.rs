@@ -217,13 +217,8 @@ pub(crate) async fn refuse(
     parts
         .headers
         .insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
-    let close = HeaderValue::from_static("close");
-    if !parts
-        .headers
-        .get_all(CONNECTION)
-        .iter()
-        .any(|field| field == close)
-    {
+    if !handshake::has_token(&parts.headers, CONNECTION, "close") {
+        let close = HeaderValue::from_static("close");
         parts.headers.append(CONNECTION, close);
     }
     let mut bytes = Vec::new();

@@ -368,3 +368,22 @@ async fn a_program_that_is_away_fails_no_peer_for_it() {
         sending.await.unwrap();
     }
 }
+
+/// To a task that has used up its share of the runtime no stream has anything. That must not pass for silence of the peer.
+#[tokio::test(start_paused = true)]
+async fn a_pong_that_is_there_counts_for_a_task_that_has_used_up_its_share() {
+    use tokio::task::coop::{consume_budget, has_budget_remaining};
+    let (here, mut there) = tokio::io::duplex(4096);
+    let mut ws = WebSocket::server(here, Arc::default());
+    // Until the ping of keepalive has left.
+    let pinged = tokio::time::timeout(Duration::from_secs(31), ws.next()).await;
+    assert!(pinged.is_err());
+    there.write_all(&frame(true, 0x8a, b"")).await.unwrap();
+    there.write_all(&frame(true, 0x81, b"here")).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(25)).await;
+    while has_budget_remaining() {
+        consume_budget().await;
+    }
+    let heard = ws.next().await.unwrap().unwrap();
+    assert_eq!(heard.as_text(), Some("here"));
+}

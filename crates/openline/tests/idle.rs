@@ -461,3 +461,40 @@ async fn a_wait_that_is_given_up_loses_nothing() {
         assert_eq!(ws.next().await.unwrap().unwrap().as_bytes()[..], [number]);
     }
 }
+
+/// The streams are another runtime's, which waits for them; one of them comes after it is known that this one can't.
+#[test]
+fn a_runtime_without_an_io_driver_serves_the_streams_of_another() {
+    let io = Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .unwrap();
+    let streams = io.block_on(async {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut streams = Vec::new();
+        for _ in 0..2 {
+            let client = TcpStream::connect(listener.local_addr().unwrap());
+            let (client, accepted) = tokio::join!(client, listener.accept());
+            streams.push((client.unwrap(), accepted.unwrap().0));
+        }
+        streams
+    });
+    let without = Builder::new_current_thread().enable_time().build().unwrap();
+    without.block_on(async {
+        for (mut client, stream) in streams {
+            client.write_all(REQUEST.as_bytes()).await.unwrap();
+            let mut ws = Acceptor::default().accept(stream).await.unwrap();
+            read_head(&mut client).await;
+            let talk = async {
+                client.write_all(&frame(true, 0x82, b"!")).await.unwrap();
+                assert_eq!(read(&mut client, 3).await, b"\x82\x01!");
+            };
+            let echo = async {
+                let message = ws.next().await.unwrap().unwrap();
+                ws.send(message).await.unwrap();
+            };
+            tokio::join!(talk, echo);
+        }
+    });
+}

@@ -257,3 +257,42 @@ async fn a_handler_that_lets_go_of_its_connection_and_goes_on_has_it_closed() {
     assert!(ws.next().await.is_none());
     assert_eq!(ws.closed().unwrap().code(), CloseCode::NORMAL);
 }
+
+/// Nobody receives on it, and the handler only sends: what was queued before the goodbye still arrives, though all ends then.
+#[tokio::test]
+async fn the_server_waits_for_what_a_handler_without_its_receiver_has_queued() {
+    const LONG: usize = 32 << 20;
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("ws://{}/", listener.local_addr().unwrap());
+    listener.set_nonblocking(true).unwrap();
+    let (stop, stopped) = oneshot::channel::<()>();
+    let handler = async |ws: WebSocket, _: http::Request<()>| {
+        let (mut sender, receiver) = ws.split();
+        drop(receiver);
+        sender.feed(vec![7; LONG])?;
+        while sender.closed().is_none() {
+            tokio::task::yield_now().await;
+        }
+        sender.send("late").await
+    };
+    let serving = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let listener = TcpListener::from_std(listener).unwrap();
+            let shutdown = async move { drop(stopped.await) };
+            Server::default().run(listener, shutdown, handler).await
+        })
+    });
+    let config = Config::default().max_message(LONG);
+    let client = Client::new(&url).unwrap().config(config);
+    let (mut ws, _) = client.connect().await.unwrap();
+    stop.send(()).unwrap();
+    let message = ws.next().await.unwrap().unwrap();
+    assert_eq!(message.as_bytes().len(), LONG);
+    assert!(ws.next().await.is_none());
+    assert_eq!(ws.closed().unwrap().code(), CloseCode::GOING_AWAY);
+    assert_eq!(serving.join().unwrap(), 0, "none had to be cut");
+}

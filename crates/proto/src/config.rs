@@ -120,7 +120,9 @@ impl Config {
         self
     }
 
-    /// How long the opening handshake may take. Default: 10 s.
+    /// How long the opening handshake may take; in the crate `openline`, TLS included. Default: 10 s.
+    ///
+    /// Past it the transport is dropped, and the program told [`Timeout::Handshake`](crate::Timeout::Handshake).
     #[must_use]
     pub const fn handshake_timeout(mut self, limit: Duration) -> Self {
         self.timeouts.handshake = bounded(limit);
@@ -142,6 +144,9 @@ impl Config {
     }
 
     /// How long to wait after a keepalive ping for a sign of life (any byte). Default: 20 s.
+    ///
+    /// Past it the connection fails with close code 1011. The wait begins when the ping has left, not while it stands
+    /// behind other bytes.
     #[must_use]
     pub const fn pong_timeout(mut self, limit: Duration) -> Self {
         self.timeouts.pong = bounded(limit);
@@ -173,6 +178,9 @@ impl Config {
     }
 
     /// How long the peer may take none of what waits to be sent. Default: 60 s.
+    ///
+    /// Past it the connection is over, without a Close frame, which would only wait as well. A peer that takes a byte now and
+    /// then is slow and not gone: what it may cost is bounded by [`max_outbox`](Self::max_outbox).
     #[must_use]
     pub const fn write_timeout(mut self, limit: Duration) -> Self {
         self.timeouts.write = bounded(limit);
@@ -180,6 +188,9 @@ impl Config {
     }
 
     /// How long to wait for the peer in the closing handshake, and for what is queued to leave. Default: 5 s.
+    ///
+    /// Past it the transport is dropped, and [`Closed::clean`](crate::Closed::clean) tells whether both Close frames stood by
+    /// then. It bounds what a connection costs after its program has let go of it, too.
     #[must_use]
     pub const fn close_timeout(mut self, limit: Duration) -> Self {
         self.timeouts.close = bounded(limit);

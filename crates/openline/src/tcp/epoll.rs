@@ -4,9 +4,11 @@
 //! A poller is an epoll instance that tokio watches as one descriptor. A task of the runtime takes the events out of it and
 //! wakes who waits. Reads and writes go to the socket itself.
 
+use std::future::pending;
 use std::io::{self, IoSlice, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::os::fd::AsRawFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -263,7 +265,7 @@ fn handle(transport: &Transport, seen: Seen) {
 struct Poller {
     registry: Registry,
     sockets: Mutex<Sockets>,
-    /// The runtime has ended, and nobody is told anything any more.
+    /// The runtime has ended, or has no I/O driver, and nobody is told anything.
     over: AtomicBool,
 }
 
@@ -278,11 +280,18 @@ impl Poller {
             sockets: Mutex::default(),
             over: AtomicBool::new(false),
         });
-        #[allow(
-            deprecated,
-            reason = "what came instead is unsafe to call; this poll owns the descriptor that it tells"
-        )]
-        let poll = AsyncFd::with_interest(poll, tokio::io::Interest::READABLE).ok()?;
+        // A runtime without an I/O driver may have been given a stream of another one. tokio tells that by a panic only, so
+        // it is asked once: a poller that is over stands for it as long as the runtime is there.
+        let Ok(watched) = catch_unwind(AssertUnwindSafe(|| watch(poll))) else {
+            poller.over.store(true, Ordering::Release);
+            let kept = Arc::clone(&poller);
+            runtime.spawn(async move {
+                let _kept = kept;
+                pending::<()>().await;
+            });
+            return Some(poller);
+        };
+        let poll = watched.ok()?;
         runtime.spawn(Watch {
             poll,
             events: Events::with_capacity(EVENTS),
@@ -316,6 +325,14 @@ impl Poller {
     fn lock(&self) -> MutexGuard<'_, Sockets> {
         self.sockets.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn watch(poll: mio::Poll) -> io::Result<AsyncFd<mio::Poll>> {
+    #[allow(
+        deprecated,
+        reason = "what came instead is unsafe to call; this poll owns the descriptor that it tells"
+    )]
+    AsyncFd::with_interest(poll, tokio::io::Interest::READABLE)
 }
 
 /// Takes the events and wakes who waits for them, until the runtime ends.
