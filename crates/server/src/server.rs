@@ -21,7 +21,7 @@ use crate::channel::{Channel, NameError};
 use crate::config::{Config, ForwardedBy};
 use crate::connection::Connections;
 use crate::http::{App, BadEntry, Current, Guard};
-use crate::hub::Hub;
+use crate::hub::{Hub, Looks};
 use crate::limits::{self, Origin, Refusal};
 use crate::metrics::Transport;
 use crate::publisher::Publisher;
@@ -318,6 +318,9 @@ impl Reload {
     /// were granted before. Returns the keys of what differs and needs a new start, which stays as it
     /// was.
     ///
+    /// Reads files, and drops what is over the new bounds of the history: it is not for a thread that
+    /// others wait for.
+    ///
     /// # Errors
     /// What is wrong with `config`; nothing has changed then.
     pub fn apply(&self, config: Config) -> Result<Vec<String>, BindError> {
@@ -403,19 +406,27 @@ fn is_of_one_connection(error: &io::Error) -> bool {
     )
 }
 
-/// Looks again and again at what only the system knows: how much memory there is in use. While that is too much, the slowest
-/// listeners are let go; nothing new is taken meanwhile.
+/// Looks again and again at what only the system knows: how much memory there is in use. While that is too much, listeners are
+/// let go that are behind, the slowest first; nothing new is taken meanwhile.
 async fn watch(app: &App) {
     /// How old such knowledge may be: not so old that a flood gets far in it.
     const AGE: Duration = Duration::from_millis(200);
     /// As much time as what was let go may take to be given back, before more is.
     const PAUSE: Duration = Duration::from_secs(1);
+    /// Looks after which a listener is behind that has not taken what there was: 2 s, and twice as long as one may be made to
+    /// wait that is sent the newest at a rate.
+    const BEHIND: usize = 10;
     let mut shed = Instant::now();
+    let mut looks = Looks::default();
     loop {
         sleep(AGE).await;
         app.limits.memory.read();
-        if app.limits.growth(&app.now().config).is_err() && shed.elapsed() >= PAUSE {
-            let listeners = app.hub.shed();
+        let behind = looks.look(app.hub.newest(), BEHIND);
+        if let Some(behind) = behind
+            && app.limits.growth(&app.now().config).is_err()
+            && shed.elapsed() >= PAUSE
+        {
+            let listeners = app.hub.shed(behind);
             if listeners > 0 {
                 tracing::warn!(
                     listeners,
