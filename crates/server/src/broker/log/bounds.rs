@@ -81,16 +81,20 @@ impl<E: Entry> Log<E> {
         let most = weight / Publication::OVERHEAD + 1;
         let mut room = most;
         self.drop_excess(channel, &mut room);
-        self.schedule(channel);
+        // One that has more is to be looked at already, or is being trimmed.
+        let history = self.channels.get(channel);
+        if history.is_some_and(|history| history.entries.len() == 1) {
+            self.schedule(channel);
+        }
         for _ in 0..most {
             if !self.is_too_heavy() {
                 break;
             }
             self.drop_oldest();
         }
-        // The channel may be a new one.
+        // The channel may be a new one. Where more is to go than in one step, the next publication goes on with it.
         if self.channels.len() > self.retention.channels() {
-            let mut room = usize::MAX;
+            let mut room = STEP;
             self.forget_one(&mut room);
         }
     }
@@ -266,8 +270,6 @@ mod tests {
     }
 
     const COUNT: u64 = 50_000;
-    /// Of a channel with little, all.
-    const FEW: usize = 12;
     const SECOND: Duration = Duration::from_secs(1);
 
     fn generous() -> HistoryLimits {
@@ -296,9 +298,9 @@ mod tests {
         log
     }
 
-    /// What is kept, and known, changes by no more than a step each time, publishing goes on in between, and drops no more than
-    /// that takes.
-    fn trimmed(change: impl FnOnce(&mut HistoryLimits)) -> Log<Light> {
+    /// What is kept, and known, changes by no more than a step each time, publishing goes on in between, and drops `few`
+    /// at most.
+    fn trimmed(few: usize, change: impl FnOnce(&mut HistoryLimits)) -> Log<Light> {
         let mut log = filled();
         let mut limits = generous();
         change(&mut limits);
@@ -318,7 +320,7 @@ mod tests {
             for (channel, offset) in [("a/much", next), ("new", next + 1)] {
                 let before = log.size().0;
                 log.push(channel.parse().unwrap(), Light(offset), now);
-                assert!(before + 1 - log.size().0 <= FEW);
+                assert!(before + 1 - log.size().0 <= few);
             }
             // It leaves nothing to be done by who comes next.
             assert!(!log.expire(now));
@@ -329,15 +331,17 @@ mod tests {
 
     #[test]
     fn a_much_smaller_history_comes_into_force_step_by_step() {
-        let log = trimmed(|limits| limits.count = 1);
+        let log = trimmed(2, |limits| limits.count = 1);
         assert_eq!(log.size().0, log.size().2);
-        let log = trimmed(|limits| limits.bytes = 2 * Publication::OVERHEAD);
+        let log = trimmed(2, |limits| limits.bytes = 2 * Publication::OVERHEAD);
         assert!(log.channels.values().all(|h| h.entries.len() <= 2));
-        let log = trimmed(|limits| limits.total_bytes = Some(10 * Publication::OVERHEAD));
+        let log = trimmed(2, |limits| {
+            limits.total_bytes = Some(10 * Publication::OVERHEAD)
+        });
         assert_eq!(log.size().0, 10);
-        let log = trimmed(|limits| limits.channels = 3);
+        let log = trimmed(STEP + 2, |limits| limits.channels = 3);
         assert_eq!(log.size().2, 3);
-        let log = trimmed(|limits| limits.age = SECOND);
+        let log = trimmed(2, |limits| limits.age = SECOND);
         let now = Duration::from_millis(COUNT);
         assert!(log.entries.values().all(|kept| kept.at + SECOND > now));
         assert_eq!(
