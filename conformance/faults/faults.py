@@ -1,6 +1,7 @@
 """The faults. Each is done to a server while a healthy pair of clients goes on (see run.py), and returns what was seen."""
 
 import contextlib
+import ctypes
 import json
 import os
 import pathlib
@@ -8,7 +9,9 @@ import random
 import resource
 import signal
 import subprocess
+import threading
 import time
+from dataclasses import dataclass
 
 from server import HANGS, Helper, token
 from wire import Wire, ask, cursor, frame, head, post, stream, websocket
@@ -258,6 +261,90 @@ def half_open(server, size):
     return f"{cut} cut and counted, {len(gone)} ended, 40 served until they went; all places given back"
 
 
+# --- what the network does
+
+
+@dataclass
+class Far:
+    """The server, as it is seen from another machine, which is a network namespace at the other end of a cable."""
+    name: str
+    address: str
+    port: int = 0
+
+    def within(self, do):
+        """Does it on that machine: sockets stay there, whoever uses them."""
+        done = []
+
+        def work():
+            with open(f"/run/netns/{self.name}") as namespace:
+                if ctypes.CDLL(None, use_errno=True).setns(namespace.fileno(), 0x4000_0000) == 0:
+                    done.append(do())
+
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join()
+        return done[0]
+
+    def cut(self):
+        """Nobody is told anything any more: not even that the other end is gone."""
+        ip("-n", self.name, "link", "set", "there", "down")
+
+
+def ip(*arguments):
+    try:
+        subprocess.run(["ip", *arguments], check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        raise NotRun("a network namespace, which root may make by `ip`") from None
+
+
+@contextlib.contextmanager
+def far():
+    name, here = f"openline-{os.getpid()}", f"ol{os.getpid()}"
+    ip("netns", "add", name)
+    try:
+        ip("link", "add", here, "type", "veth", "peer", "name", "there", "netns", name)
+        ip("addr", "add", "198.18.77.1/30", "dev", here)
+        ip("link", "set", here, "up")
+        ip("-n", name, "addr", "add", "198.18.77.2/30", "dev", "there")
+        ip("-n", name, "link", "set", "there", "up")
+        yield Far(name, "198.18.77.1")
+    finally:
+        subprocess.run(["ip", "netns", "del", name], check=True)
+
+
+def vanished(server, size, there):
+    """Clients of every kind whose machine is gone: not a packet comes from it any more."""
+    before = server.metrics()
+    there.port = server.port
+    held = head("GET", "/channels/far?since=", {"Prefer": "wait=300"})
+    kept = head("GET", "/healthz")
+    ways = [lambda: websocket(there, "far"), lambda: websocket(there, "far", "openline.v1"),
+            lambda: stream(there, "far", SSE), lambda: stream(there, "far", NDJSON),
+            lambda: Wire(there).send(held), lambda: Wire(there).send(kept)]
+    with contextlib.ExitStack() as stack:
+        for way in ways:
+            for _ in range(10):
+                stack.enter_context(there.within(way))
+        count = 10 * len(ways)
+        server.until(lambda now: now.get('listeners{transport="poll"}') == 10)
+        assert server.metric("connections") >= before["connections"] + count
+        there.cut()
+        cut = time.monotonic()
+        # Half of them have something sent to them meanwhile, the heartbeats of streams besides.
+        assert publish(server, "far/other", b"1") == 201
+        gone = {}
+        for transport in "sse", "ndjson", "poll", "websocket":
+            own = 1 if transport == "websocket" else 0
+            server.until(lambda now: now.get(f'listeners{{transport="{transport}"}}', 0) == own)
+            gone[transport] = time.monotonic() - cut
+        server.until(lambda now: now["connections"] <= before["connections"])
+        # They are told nothing of it: what they are cut off from could not be heard.
+    worst = time.monotonic() - cut
+    # `timeouts.write`, and the time between two questions of the system.
+    assert worst < 3 + 1 + HANGS / 4, gone
+    return f"{count} let go after {worst:.1f} s at most, where a client may take nothing for 3 s"
+
+
 # --- what the machine does
 
 
@@ -335,12 +422,13 @@ def file_limit(server, size, healthy):
     return refused_for_a_while(server, healthy, "", limit, lift)
 
 
-def failing_disk(server, size, strace, healthy):
-    """Each write to the disk fails, as on one that dies; and then none does, as on one that was mounted again."""
+def failing_disk(server, size, strace, error, healthy):
+    """Each write to the disk fails, as on one that dies or that the system makes read-only for its errors; and then none does,
+    as on one that was mounted again."""
     tracer = []
 
     def begin():
-        tracer.append(subprocess.Popen([*strace, "-e", "trace=pwrite64", "-e", "inject=pwrite64:error=EIO", "-p",
+        tracer.append(subprocess.Popen([*strace, "-e", "trace=pwrite64", "-e", f"inject=pwrite64:error={error}", "-p",
                                         str(server.process.pid)]))
 
     def end():

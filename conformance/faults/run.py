@@ -93,10 +93,17 @@ class Run:
             return self.on(disk / "log", lambda server, healthy: faults.full_disk(server, self.size, disk, healthy),
                            may_refuse=True)
 
-    def failing_disk(self):
+    def failing_disk(self, error="EIO"):
         strace = self.strace()
-        return self.on(self.scratch / "failing", lambda server, healthy: faults.failing_disk(server, self.size, strace, healthy),
-                       may_refuse=True)
+        return self.on(self.scratch / error,
+                       lambda server, healthy: faults.failing_disk(server, self.size, strace, error, healthy), may_refuse=True)
+
+    def disk_turned_read_only(self):
+        return self.failing_disk("EROFS")
+
+    def vanished(self):
+        with faults.far() as there, Server(self.scratch, "--memory", listen="0.0.0.0") as server:
+            return self.beside_healthy(server, lambda _: faults.vanished(server, self.size, there))
 
     def read_only_directory(self):
         return faults.read_only_directory(self.scratch)
@@ -153,7 +160,7 @@ IN_MEMORY = {
     "slowloris": faults.slowloris,
     "half_open": faults.half_open,
 }
-ON_DISK = ["full_disk", "file_limit", "failing_disk", "read_only_directory", "slow_disk", "clock_jumps", "killed"]
+OTHERS = ["vanished", "full_disk", "file_limit", "failing_disk", "disk_turned_read_only", "read_only_directory", "slow_disk", "clock_jumps", "killed"]
 
 chosen = []
 
@@ -163,7 +170,7 @@ def wanted(name):
 
 
 def main():
-    known = [*IN_MEMORY, *ON_DISK]
+    known = [*IN_MEMORY, *OTHERS]
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--long", action="store_true", help="more of each: about five minutes")
     parser.add_argument("faults", nargs="*", metavar="FAULT", help=f"some of them: {', '.join(known)}")
@@ -182,7 +189,7 @@ def main():
         run = Run(pathlib.Path(scratch), LONG if arguments.long else Size())
         if any(map(wanted, IN_MEMORY)):
             run.in_memory()
-        for name in filter(wanted, ON_DISK):
+        for name in filter(wanted, OTHERS):
             run.fault(name, getattr(run, name))
     width = max(len(name) for name, _, _ in run.rows)
     print("\n" + "\n".join(f"{name:{width}} | {seen} | {outcome}" for name, seen, outcome in run.rows))

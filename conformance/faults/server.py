@@ -60,15 +60,17 @@ subscribe = true
 class Server(Program):
     """`openline serve` on free ports of the loopback; `around` is a command that starts it."""
 
-    def __init__(self, directory, *arguments, around=(), port=0, config="", **options):
+    address = "127.0.0.1"
+
+    def __init__(self, directory, *arguments, around=(), listen=address, port=0, config="", **options):
         self.metrics_port = free_port()
         file = pathlib.Path(tempfile.mkdtemp(dir=directory)) / "openline.toml"
         file.write_text(CONFIG + config)
         self.log = open(file.with_name("log"), "w+")
-        super().__init__(*around, binary("OPENLINE_BIN"), "serve", "--config", str(file), "--listen", f"127.0.0.1:{port}",
+        super().__init__(*around, binary("OPENLINE_BIN"), "serve", "--config", str(file), "--listen", f"{listen}:{port}",
                          "--metrics-listen", f"127.0.0.1:{self.metrics_port}", *arguments, stderr=self.log, **options)
         line = self.line() or ""
-        if not line.startswith("listening on http://127.0.0.1:"):
+        if not line.startswith(f"listening on http://{listen}:"):
             self.stop()
             raise RuntimeError(f"the server did not start: {self.said()}")
         self.port = int(line.rstrip("/").rsplit(":", 1)[1])

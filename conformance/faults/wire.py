@@ -43,7 +43,7 @@ class Wire:
         self.socket.settimeout(HANGS)
         if room:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, room)
-        self.socket.connect(("127.0.0.1", server.port))
+        self.socket.connect((server.address, server.port))
 
     def __enter__(self):
         return self

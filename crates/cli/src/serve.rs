@@ -151,7 +151,9 @@ async fn bind(config: Config) -> Result<Server, Error> {
 async fn reload(load: impl Fn() -> Result<Config, Error>, reload: Reload, mut hangups: Hangups) {
     loop {
         hangups.next().await;
-        let changed = load().and_then(|config| reload.apply(config).map_err(Error::Bind));
+        let changed = tokio::task::block_in_place(|| {
+            load().and_then(|config| reload.apply(config).map_err(Error::Bind))
+        });
         match changed {
             Ok(fixed) if fixed.is_empty() => talk("reloaded the configuration"),
             Ok(fixed) => talk(format_args!(

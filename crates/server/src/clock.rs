@@ -43,27 +43,47 @@ impl Clock for SystemClock {
 
 #[cfg(test)]
 pub(crate) mod manual {
-    use std::sync::Mutex;
+    use std::sync::{Arc, Mutex};
 
     use super::*;
 
+    type Hook = Arc<dyn Fn() + Send + Sync>;
+
     /// A clock that moves only when told to.
-    #[derive(Debug, Default)]
-    pub(crate) struct ManualClock(Mutex<Duration>);
+    #[derive(Default)]
+    pub(crate) struct ManualClock {
+        passed: Mutex<Duration>,
+        hook: Mutex<Option<Hook>>,
+    }
 
     impl ManualClock {
         pub(crate) fn advance(&self, by: Duration) {
-            *self.0.lock().unwrap() += by;
+            *self.passed.lock().unwrap() += by;
+        }
+
+        /// Does that from now on whenever somebody looks how much time has passed.
+        pub(crate) fn when_looked_at(&self, hook: Option<Hook>) {
+            *self.hook.lock().unwrap() = hook;
+        }
+    }
+
+    impl fmt::Debug for ManualClock {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.debug_tuple("ManualClock").field(&self.passed).finish()
         }
     }
 
     impl Clock for ManualClock {
         fn now(&self) -> Timestamp {
-            Timestamp::UNIX_EPOCH + self.elapsed()
+            Timestamp::UNIX_EPOCH + *self.passed.lock().unwrap()
         }
 
         fn elapsed(&self) -> Duration {
-            *self.0.lock().unwrap()
+            let hook = self.hook.lock().unwrap().clone();
+            if let Some(hook) = hook {
+                hook();
+            }
+            *self.passed.lock().unwrap()
         }
     }
 }

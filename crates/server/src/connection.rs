@@ -1,6 +1,5 @@
 //! One connection: HTTP/1.1, or where TLS agreed on it HTTP/2, by hyper, until it ends or becomes a WebSocket.
 
-use std::convert::Infallible;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -11,33 +10,25 @@ use axum::Router;
 use axum::body::Body;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use http::{Request, Response};
+use http::header::CONTENT_LENGTH;
+use http::{Request, Response, StatusCode};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
-use hyper::server::conn::http2;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt as _;
 
 use crate::http::{App, Asked, Wait, answer, router};
-use crate::http1;
 use crate::limits::{self, Late, Origin, Place};
 use crate::line::{Answering, Line};
-use crate::wire::{Io, Wire};
+use crate::wire::Io;
+use crate::{http1, http2};
 
 /// Longest head of a request in bytes; past it, as past 100 fields, the answer is `431`.
 pub(crate) const MAX_HEAD: usize = 32 * 1024;
 /// Bytes that hyper keeps of what came, and of an answer that the client is slow to take.
 pub(crate) const MAX_BUFFER: usize = 64 * 1024;
-/// Requests at once on a connection of HTTP/2; any more wait.
-const MAX_STREAMS: u32 = 100;
-/// Bytes that may come on one of its streams before they are taken, and on all of them together: what
-/// the client of one connection can make the server keep. Bodies are taken as they come, or refused.
-const STREAM_WINDOW: u32 = 64 * 1024;
-const CONNECTION_WINDOW: u32 = 256 * 1024;
 
 /// What all connections are served with.
 #[derive(Debug)]
@@ -131,55 +122,10 @@ async fn begin(
 async fn http(app: &Arc<App>, router: Router, io: Io, line: Arc<Line>) {
     // Either alone, since a future has room for the larger one.
     if io.is_http2() {
-        Box::pin(http2(app, router, io, line)).await;
+        Box::pin(http2::serve(app, router, io, line)).await;
     } else {
         Box::pin(http1::serve(app, router, io, line)).await;
     }
-}
-
-async fn http2(app: &Arc<App>, router: Router, io: Io, line: Arc<Line>) {
-    let mut connection = {
-        let service = {
-            let (app, line) = (Arc::clone(app), Arc::clone(&line));
-            service_fn(move |request| {
-                let answering = line.request();
-                let routed = routed(&app, &router, &line, request);
-                async move {
-                    // While one is held, nothing is left of it but what waits for the answer.
-                    let response = match routed.await {
-                        Ok(response) => response,
-                        Err(wait) => wait.await,
-                    };
-                    Ok::<_, Infallible>(Tracked::body_of(response, answering))
-                }
-            })
-        };
-        let now = app.now();
-        let config = &now.config;
-        // Bytes that bring no request come at any time, and are given as long as silence is.
-        let (idle, write) = (config.idle_timeout, config.write_timeout);
-        let wire = Wire::new(io, Arc::clone(&line), idle, write);
-        let connection = http2::Builder::new(TokioExecutor::new())
-            .timer(TokioTimer::new())
-            .enable_connect_protocol()
-            .max_concurrent_streams(MAX_STREAMS)
-            .initial_stream_window_size(STREAM_WINDOW)
-            .initial_connection_window_size(CONNECTION_WINDOW)
-            .max_header_list_size(MAX_HEAD as u32)
-            .max_send_buf_size(MAX_BUFFER)
-            // Its answer is what ends an idle connection, or one whose peer is gone.
-            .keep_alive_interval(config.heartbeat)
-            .keep_alive_timeout(config.header_timeout)
-            .serve_connection(TokioIo::new(wire), service);
-        Box::pin(connection)
-    };
-    ended(tokio::select! {
-        ended = &mut connection => ended,
-        () = last_call(app, &line) => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
-        }
-    });
 }
 
 /// The way of a request through the routes: to its answer, or to what waits for one. In a box, of which nothing is left then.
@@ -244,8 +190,15 @@ pub(crate) struct Tracked {
 }
 
 impl Tracked {
-    /// An answer with that body.
-    pub(crate) fn body_of(response: Response<Body>, answering: Answering) -> Response<Self> {
+    /// An answer with that body. What has no body by its status tells no length: it would be that of what it stands for
+    /// (RFC 9110 §8.6), and not that of nothing, which is what the routes tell.
+    pub(crate) fn body_of(mut response: Response<Body>, answering: Answering) -> Response<Self> {
+        if matches!(
+            response.status(),
+            StatusCode::NOT_MODIFIED | StatusCode::NO_CONTENT
+        ) {
+            response.headers_mut().remove(CONTENT_LENGTH);
+        }
         response.map(|body| Self {
             body,
             _answering: answering,

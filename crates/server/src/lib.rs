@@ -41,6 +41,7 @@ mod drain;
 mod fetch;
 mod http;
 mod http1;
+mod http2;
 mod hub;
 mod limits;
 mod line;

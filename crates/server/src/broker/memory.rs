@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use futures_util::future::{self, BoxFuture, FutureExt as _};
 
 use super::idempotency::Keys;
-use super::log::Log;
+use super::log::{Log, in_steps};
 use super::{
     AppendOptions, Appended, Broker, BrokerError, Page, Retention, Since, Stats, Subscription,
 };
@@ -60,9 +60,13 @@ impl MemoryBroker {
 
     /// The state, rid of what is too old by now.
     fn state(&self) -> MutexGuard<'_, State> {
-        let mut state = lock(&self.state);
-        state.log.expire(self.clock.elapsed());
-        state
+        loop {
+            let now = self.clock.elapsed();
+            let mut state = lock(&self.state);
+            if !state.log.expire(now) {
+                return state;
+            }
+        }
     }
 
     fn append_now(
@@ -156,15 +160,24 @@ impl Broker for MemoryBroker {
     }
 
     fn remove<'a>(&'a self, channel: &'a Channel) -> BoxFuture<'a, Result<(), BrokerError>> {
-        future::lazy(move |_| {
-            self.state().log.remove(channel);
+        async move {
+            let end = self.state().log.last();
+            while lock(&self.state).log.remove(channel, end) {
+                tokio::task::yield_now().await;
+            }
             Ok(())
-        })
+        }
         .boxed()
     }
 
     fn retain(&self, retention: Retention) {
-        self.state().log.retain(retention);
+        let trim = lock(&self.state).log.retain(retention);
+        if let Some(mut trim) = trim {
+            in_steps(|| {
+                let now = self.clock.elapsed();
+                lock(&self.state).log.trim(&mut trim, now)
+            });
+        }
     }
 
     fn stats(&self) -> Stats {
@@ -200,7 +213,7 @@ mod tests {
                 Hub::new(1 << 20),
                 time,
             )),
-            advance: Box::new(move |by| clock.advance(by)),
+            clock,
             _place: None,
         }
     }

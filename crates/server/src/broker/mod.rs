@@ -90,8 +90,9 @@ pub trait Broker: fmt::Debug + Send + Sync + 'static {
     /// cursor from before is a gap.
     fn remove<'a>(&'a self, channel: &'a Channel) -> BoxFuture<'a, Result<(), BrokerError>>;
 
-    /// Keeps what `retention` says from now on. What is over it is dropped, at the latest with the
-    /// next thing that is asked of the broker.
+    /// Keeps what `retention` says from now on. What is over it is dropped when this returns; where
+    /// that is much, what is asked meanwhile is answered in between, so that this is not for a
+    /// thread that others wait for.
     fn retain(&self, retention: Retention);
 
     /// What is kept now, and whether publications are taken.

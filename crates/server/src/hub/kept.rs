@@ -60,6 +60,12 @@ impl Kept {
         self.waiting.len()
     }
 
+    /// Offset of the oldest that waits.
+    pub(super) fn oldest(&self) -> Option<u64> {
+        let first = self.waiting.first_key_value();
+        first.map(|(offset, _)| *offset)
+    }
+
     /// Whether what waits may be sent at any time.
     pub(super) fn is_free(&self) -> bool {
         self.rhythm == Rhythm::Free

@@ -28,6 +28,7 @@ use crate::sync::lock;
 pub(crate) use self::kept::{Rhythm, Thinning};
 pub(crate) use self::outlet::{BATCH, Form, Outlet};
 pub use self::queue::Lagged;
+pub(crate) use self::shed::Looks;
 
 /// Hands publications to subscribers. Cheap to clone; every clone is the same hub.
 ///
@@ -53,6 +54,8 @@ struct Registry {
     index: Index,
     /// Who need not be sent everything; nobody, without it.
     thinning: Option<Arc<dyn Thinning>>,
+    /// Offset of the last publication.
+    newest: u64,
 }
 
 impl Hub {
@@ -149,6 +152,7 @@ struct Sink<'a> {
 impl HubGuard<'_> {
     /// Hands `publication` to every subscriber that asked for its channel.
     pub fn publish(&mut self, publication: &Arc<Publication>) {
+        self.registry.newest = publication.offset();
         let (index, mut sink) = self.parts();
         index.each(publication.channel(), |group| {
             group.publish(publication, &mut sink);
@@ -170,7 +174,9 @@ impl HubGuard<'_> {
     }
 
     fn parts(&mut self) -> (&mut Index, Sink<'_>) {
-        let Registry { index, thinning } = &mut *self.registry;
+        let Registry {
+            index, thinning, ..
+        } = &mut *self.registry;
         let inner = &*self.hub.inner;
         let sink = Sink {
             fan: &inner.fan,

@@ -155,6 +155,17 @@ impl Queue {
         self.lock().weight
     }
 
+    /// Offset of the oldest that waits, and the weight of all; `None` where nothing does.
+    pub(super) fn waiting(&self) -> Option<(u64, usize)> {
+        let state = self.lock();
+        let oldest = match &state.items {
+            Items::Nothing => None,
+            Items::Whole(items) => items.front().map(|oldest| oldest.offset()),
+            Items::Thinned(kept) => kept.oldest(),
+        };
+        oldest.map(|oldest| (oldest, state.weight))
+    }
+
     pub(super) fn try_pop(&self) -> Result<Option<Arc<Publication>>, Lagged> {
         let mut state = self.lock();
         if state.lagged {

@@ -68,6 +68,11 @@ impl Pieces {
         }
     }
 
+    /// Whether the next piece is asked for: what was given before went out.
+    pub(crate) fn is_asked(&self) -> bool {
+        lock(&self.slot).wanted
+    }
+
     fn go_on(&mut self, cx: &mut Context<'_>) {
         if let Some(giving) = &mut self.giving
             && giving.as_mut().poll(cx).is_ready()

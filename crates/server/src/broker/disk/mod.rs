@@ -27,7 +27,7 @@ use tokio::sync::oneshot;
 use self::queue::{Kind, Queue};
 use self::reading::{Answer, Question, Readers};
 use self::recent::Recent;
-use super::log::{Entry, Log};
+use super::log::{Entry, Log, in_steps};
 use super::{
     AppendOptions, Appended, Broker, BrokerError, Missed, Outage, Page, Retention, Since, Stats,
     Subscription,
@@ -210,7 +210,13 @@ impl Broker for DiskBroker {
     }
 
     fn retain(&self, retention: Retention) {
-        self.shared.state().log.retain(retention);
+        let trim = lock(&self.shared.state).log.retain(retention);
+        if let Some(mut trim) = trim {
+            in_steps(|| {
+                let now = self.shared.now();
+                lock(&self.shared.state).log.trim(&mut trim, now)
+            });
+        }
     }
 
     fn stats(&self) -> Stats {
@@ -296,9 +302,13 @@ impl Shared {
 
     /// The books, rid of what is too old by now.
     fn state(&self) -> MutexGuard<'_, State> {
-        let mut state = lock(&self.state);
-        state.log.expire(self.now());
-        state
+        loop {
+            let now = self.now();
+            let mut state = lock(&self.state);
+            if !state.log.expire(now) {
+                return state;
+            }
+        }
     }
 
     fn outage(&self) -> MutexGuard<'_, Option<Outage>> {

@@ -17,7 +17,7 @@ use super::store::{self, FORMAT, Format, Meta, Store};
 use super::writer::Writer;
 use super::{Shared, Slot, State, TOTAL_BYTES};
 use crate::broker::idempotency::Keys;
-use crate::broker::log::{Dropped, Log};
+use crate::broker::log::{Dropped, Log, Trim};
 use crate::broker::{Appended, Outage, Retention};
 use crate::channel::Channel;
 use crate::clock::Clock;
@@ -311,6 +311,8 @@ fn fill(
         }
         log.push(channel, Slot::new(row.offset, row.weight), row.time);
     }
-    log.expire(now);
+    // The bounds may have been wider before, and the channels more.
+    let mut trim = Trim::default();
+    while log.trim(&mut trim, now) {}
     removed
 }

@@ -12,11 +12,12 @@ use super::queue::{Job, Kind, Next};
 use super::store::{Changes, New, Store, outage};
 use super::{Shared, Slot};
 use crate::broker::idempotency::Keys;
-use crate::broker::log::Dropped;
+use crate::broker::log::{Dropped, in_steps};
 use crate::broker::{Appended, BrokerError, Idempotency, Outage};
 use crate::channel::Channel;
 use crate::cursor::Cursor;
 use crate::publication::{Content, Publication};
+use crate::sync::lock;
 
 /// Dropped publications that are taken out in one commit at most.
 const MAX_GONE: usize = 4096;
@@ -203,7 +204,7 @@ impl Writer {
             let mut changes = self.changes(Vec::new());
             changes.floors.push((channel.clone(), latest.offset));
             self.commit(&changes)?;
-            self.shared.state().log.remove(&channel);
+            in_steps(|| lock(&self.shared.state).log.remove(&channel, latest.offset));
         }
         Ok(())
     }

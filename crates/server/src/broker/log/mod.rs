@@ -1,7 +1,11 @@
 //! The books of a log: what is kept of which channel, what goes first, and which cursors can be
 //! honoured. The same for every broker of this process, wherever its publications lie.
+//!
+//! Whoever has the books has them for itself. So what may be much to do is done in [steps](STEP), between which others may have
+//! them.
 
 mod asked;
+mod bounds;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -13,6 +17,7 @@ use crate::cursor::Epoch;
 use crate::publication::Publication;
 
 pub(super) use self::asked::cut;
+pub(super) use self::bounds::{Trim, in_steps};
 
 /// What the books hold of one publication: itself, or where it lies.
 pub(super) trait Entry: Clone {
@@ -203,58 +208,7 @@ impl<E: Entry> Log<E> {
             entry,
         };
         self.entries.insert(self.last, kept);
-
-        self.bound(&channel);
-        self.bound_all();
-    }
-
-    /// Keeps what `retention` says from now on.
-    pub(super) fn retain(&mut self, retention: Retention) {
-        let before = std::mem::replace(&mut self.retention, retention);
-        if before == self.retention {
-            return;
-        }
-        let channels = self.channels.keys();
-        let is_other = |name: &&Channel| before.bounds(name) != self.retention.bounds(name);
-        for channel in channels.filter(is_other).cloned().collect::<Vec<_>>() {
-            if let Some(history) = self.channels.get_mut(&channel)
-                && let Some(due) = history.due.take()
-            {
-                self.due.remove(&due);
-            }
-            self.bound(&channel);
-        }
-        self.bound_all();
-    }
-
-    /// Drops what is over the bounds of one channel, and has it looked at when the rest is too old.
-    fn bound(&mut self, channel: &Channel) {
-        let bounds = self.retention.bounds(channel);
-        while self.channels.get(channel).is_some_and(|history| {
-            history.entries.len() > bounds.count || history.weight > bounds.bytes
-        }) {
-            self.drop_first_of(channel);
-        }
-        if let Some(history) = self.channels.get_mut(channel)
-            && history.due.is_none()
-            && let Some(first) = history.entries.front()
-            && let Some(kept) = self.entries.get(&first.offset())
-        {
-            let due = (kept.at.saturating_add(bounds.age), first.offset());
-            history.due = Some(due);
-            self.due.insert(due, channel.clone());
-        }
-    }
-
-    /// Drops what is over the bounds of all channels together.
-    fn bound_all(&mut self) {
-        let bytes = self.retention.total_bytes().unwrap_or(self.total_bytes);
-        while self.weight > bytes {
-            self.drop_oldest();
-        }
-        while self.channels.len() > self.retention.channels() {
-            self.forget_one();
-        }
+        self.make_room(&channel, weight);
     }
 
     /// Takes over what was known before: the floor of a channel, which has no publications yet.
@@ -278,95 +232,6 @@ impl<E: Entry> Log<E> {
     pub(super) fn set_forgotten(&mut self, floor: u64) {
         self.forgotten = floor;
         self.highest_floor = self.highest_floor.max(floor);
-    }
-
-    /// Drops what is too old at `now`.
-    pub(super) fn expire(&mut self, now: Duration) {
-        while let Some(due) = self.due.first_entry()
-            && due.key().0 <= now
-        {
-            let channel = due.remove();
-            let age = self.retention.bounds(&channel).age;
-            while let Some(history) = self.channels.get(&channel)
-                && let Some(first) = history.entries.front()
-                && let Some(kept) = self.entries.get(&first.offset())
-                && kept.at.saturating_add(age) <= now
-            {
-                self.drop_first_of(&channel);
-            }
-            if let Some(history) = self.channels.get_mut(&channel) {
-                history.due = None;
-            }
-            self.bound(&channel);
-        }
-    }
-
-    fn drop_oldest(&mut self) {
-        if let Some(first) = self.entries.first_entry() {
-            let channel = first.get().channel.clone();
-            self.drop_first_of(&channel);
-        }
-    }
-
-    /// Drops a channel's oldest publication.
-    fn drop_first_of(&mut self, channel: &Channel) {
-        let Some(history) = self.channels.get_mut(channel) else {
-            return;
-        };
-        let before = history.recency();
-        let Some(entry) = history.entries.pop_front() else {
-            return;
-        };
-        history.weight -= entry.weight();
-        history.floor = entry.offset();
-        self.highest_floor = self.highest_floor.max(history.floor);
-        self.weight -= entry.weight();
-        self.entries.remove(&entry.offset());
-        let after = history.recency();
-        if after != before {
-            self.recency.remove(&before);
-            self.recency.insert(after, channel.clone());
-        }
-        if let Some(drops) = &mut self.drops {
-            drops.push(Dropped {
-                channel: channel.clone(),
-                offset: Some(entry.offset()),
-            });
-        }
-    }
-
-    /// Drops all that is kept of a channel.
-    pub(super) fn remove(&mut self, channel: &Channel) {
-        while self
-            .channels
-            .get(channel)
-            .is_some_and(|history| !history.entries.is_empty())
-        {
-            self.drop_first_of(channel);
-        }
-    }
-
-    /// Forgets the channel that is missed the least: one without publications, else the one whose
-    /// latest is the oldest.
-    fn forget_one(&mut self) {
-        let Some((_, channel)) = self.recency.pop_first() else {
-            return;
-        };
-        self.remove(&channel);
-        if let Some(history) = self.channels.remove(&channel) {
-            self.recency.remove(&history.recency());
-            if let Some(due) = history.due {
-                self.due.remove(&due);
-            }
-            self.forgotten = self.forgotten.max(history.floor);
-            self.highest_floor = self.highest_floor.max(self.forgotten);
-        }
-        if let Some(drops) = &mut self.drops {
-            drops.push(Dropped {
-                channel,
-                offset: None,
-            });
-        }
     }
 }
 
@@ -398,7 +263,7 @@ mod tests {
         for step in 0..2000_usize {
             let channel: Channel = format!("c/{}", step * step % 7).parse().unwrap();
             if step % 11 == 0 {
-                log.remove(&channel);
+                assert!(!log.remove(&channel, u64::MAX));
                 continue;
             }
             let content = Content::new("text/plain", Bytes::from(vec![b'x'; step % 900])).unwrap();
@@ -409,7 +274,7 @@ mod tests {
             log.push(channel, Arc::new(publication), now);
             pushed += 1;
             if step % 5 == 0 {
-                log.expire(now);
+                assert!(!log.expire(now));
                 assert!(log.entries.values().all(|kept| kept.at + limits.age > now));
             }
             for drop in log.take_drops() {

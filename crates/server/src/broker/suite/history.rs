@@ -1,5 +1,12 @@
 //! What is kept: bounds of namespaces, and bounds that change.
 
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
+use std::thread;
+
+use futures_util::future::join_all;
+use tokio::runtime::Handle;
+
 use super::*;
 use crate::config::{Config, History};
 
@@ -118,24 +125,24 @@ pub(crate) async fn each_namespace_has_an_age_of_its_own(make: Make) {
     for name in ["long/x", "brief/x", "else"] {
         bench.publish(name, "1").await;
     }
-    (bench.advance)(minute / 2);
+    bench.clock.advance(minute / 2);
     let brief = bench.publish("brief/x", "2").await;
-    (bench.advance)(minute / 2);
+    bench.clock.advance(minute / 2);
     // What is older and lasts longer does not keep it.
     assert_eq!(
         bench.resume("brief/x", start).await,
         (vec!["2".into()], false)
     );
-    (bench.advance)(minute / 2);
+    bench.clock.advance(minute / 2);
     assert_eq!(bench.latest("brief/x").await, None);
     assert_eq!(bench.resume("brief/x", brief).await, (vec![], true));
     let one: (Vec<String>, _) = (vec!["1".into()], true);
     assert_eq!(bench.resume("long/x", start).await, one);
     assert_eq!(bench.resume("else", start).await, one);
-    (bench.advance)(HistoryLimits::default().age);
+    bench.clock.advance(HistoryLimits::default().age);
     assert_eq!(bench.resume("else", start).await, (vec![], false));
     assert_eq!(bench.resume("long/x", start).await, one);
-    (bench.advance)(HistoryLimits::default().age);
+    bench.clock.advance(HistoryLimits::default().age);
     assert_eq!(bench.resume("long/x", start).await, (vec![], false));
     assert_eq!(bench.broker.stats().publications, 0);
 }
@@ -146,7 +153,7 @@ pub(crate) async fn a_bound_made_smaller_is_in_force_with_the_next_question(make
     let mut cursors = Vec::new();
     for number in 0..6 {
         cursors.push(bench.publish("a/x", &number.to_string()).await);
-        (bench.advance)(minute);
+        bench.clock.advance(minute);
     }
     bench.publish("b", "old").await;
     assert!(bench.resume("a/x", cursors[0]).await.1);
@@ -188,7 +195,52 @@ pub(crate) async fn a_bound_made_larger_brings_nothing_back(make: Make) {
     assert_eq!(bench.resume("a/x", first).await, (vec!["3".into()], false));
     bench.publish("a/x", "4").await;
     bench.publish("a/x", "5").await;
-    (bench.advance)(HistoryLimits::default().age);
+    bench.clock.advance(HistoryLimits::default().age);
     let rest: Vec<String> = vec!["4".into(), "5".into()];
     assert_eq!(bench.resume("a/x", third).await, (rest, true));
+}
+
+pub(crate) async fn publishing_and_listening_go_on_while_much_is_dropped(make: Make) {
+    const MUCH: usize = 5000;
+    let wide: Change<'_> = &|history| {
+        history.count = Some(MUCH);
+        history.bytes = Some(64 << 20);
+    };
+    let bench = make(namespaces(&[("a", wide)]), 10);
+    let published = (0..MUCH).map(async |number| {
+        bench.publish(&format!("a/{}", number % 10), "old").await;
+    });
+    join_all(published).await;
+    assert_eq!(bench.broker.stats().publications, MUCH);
+
+    let asked = Arc::new(AtomicUsize::new(0));
+    let (broker, clock) = (Arc::clone(&bench.broker), Arc::clone(&bench.clock));
+    let (runtime, count) = (Handle::current(), Arc::clone(&asked));
+    let retained = tokio::task::spawn_blocking(move || {
+        let retaining = thread::current().id();
+        let is_asking = AtomicBool::new(false);
+        let (own, time) = (Arc::clone(&broker), Arc::clone(&clock));
+        // The time is looked at for each step. Whoever has the books then would wait for ever.
+        let ask = move || {
+            if thread::current().id() == retaining && !is_asking.swap(true, Relaxed) {
+                runtime.block_on(async {
+                    let cursor = publish(&*broker, "b", "new").await;
+                    let latest = broker.latest(&channel("b")).await.unwrap();
+                    assert_eq!(latest.unwrap().cursor(), cursor);
+                });
+                count.fetch_add(1, Relaxed);
+                is_asking.store(false, Relaxed);
+            }
+        };
+        clock.when_looked_at(Some(Arc::new(ask)));
+        own.retain(namespaces(&[("a", &|history| history.count = Some(1))]));
+        time.when_looked_at(None);
+    });
+    retained.await.unwrap();
+    let asked = asked.load(Relaxed);
+    assert!(asked >= 4, "{asked}");
+    assert_eq!(
+        bench.broker.stats().publications,
+        10 + asked.min(small().count)
+    );
 }

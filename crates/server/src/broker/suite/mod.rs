@@ -8,14 +8,15 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::*;
+use crate::clock::manual::ManualClock;
 use crate::config::HistoryLimits;
 
 pub(crate) use self::history::*;
 
-/// A fresh broker under test, and the way to let time pass for it.
+/// A fresh broker under test, and its time.
 pub(crate) struct Bench {
     pub(crate) broker: Arc<dyn Broker>,
-    pub(crate) advance: Box<dyn Fn(Duration) + Send + Sync>,
+    pub(crate) clock: Arc<ManualClock>,
     /// What has to live as long as the broker.
     pub(crate) _place: Option<tempfile::TempDir>,
 }
@@ -45,6 +46,7 @@ macro_rules! broker_suite {
             each_namespace_has_an_age_of_its_own,
             a_bound_made_smaller_is_in_force_with_the_next_question,
             a_bound_made_larger_brings_nothing_back,
+            publishing_and_listening_go_on_while_much_is_dropped,
             a_retry_gets_the_first_answer,
             a_key_for_another_publication_is_refused,
             a_key_is_forgotten_after_its_time,
@@ -421,14 +423,14 @@ pub(crate) async fn age_drops_the_latest_too(make: Make) {
     let day = HistoryLimits::default().age;
     let start = bench.subscribe("a", Since::Start).await.cursor;
     let first = bench.publish("a", "1").await;
-    (bench.advance)(day / 2);
+    bench.clock.advance(day / 2);
     bench.publish("a", "2").await;
-    (bench.advance)(day / 2 - Duration::from_millis(1));
+    bench.clock.advance(day / 2 - Duration::from_millis(1));
     assert!(bench.resume("a", start).await.1);
-    (bench.advance)(Duration::from_millis(1));
+    bench.clock.advance(Duration::from_millis(1));
     assert_eq!(bench.resume("a", start).await, (vec!["2".into()], false));
     assert_eq!(bench.resume("a", first).await, (vec!["2".into()], true));
-    (bench.advance)(day / 2);
+    bench.clock.advance(day / 2);
     assert_eq!(bench.latest("a").await, None);
     assert_eq!(bench.resume("a", first).await, (vec![], false));
 }
@@ -511,7 +513,7 @@ pub(crate) async fn a_retry_gets_the_first_answer(make: Make) {
     let bench = make(small().into(), 10);
     let first = bench.publish_keyed("a", "1", "k").await.unwrap();
     bench.publish("a", "2").await;
-    (bench.advance)(KEY_LIFETIME - Duration::from_secs(1));
+    bench.clock.advance(KEY_LIFETIME - Duration::from_secs(1));
     assert_eq!(bench.publish_keyed("a", "1", "k").await.unwrap(), first);
     assert_eq!(
         bench.latest("a").await,
@@ -537,14 +539,14 @@ pub(crate) async fn a_key_for_another_publication_is_refused(make: Make) {
 pub(crate) async fn a_key_is_forgotten_after_its_time(make: Make) {
     let bench = make(small().into(), 1);
     let first = bench.publish_keyed("a", "1", "k").await.unwrap();
-    (bench.advance)(KEY_LIFETIME);
+    bench.clock.advance(KEY_LIFETIME);
     assert_ne!(bench.publish_keyed("a", "1", "k").await.unwrap(), first);
 }
 
 pub(crate) async fn keys_are_bounded(make: Make) {
     let bench = make(small().into(), 2);
     let first = bench.publish_keyed("a", "1", "k1").await.unwrap();
-    (bench.advance)(Duration::from_secs(60));
+    bench.clock.advance(Duration::from_secs(60));
     bench.publish_keyed("a", "2", "k2").await.unwrap();
     let retry_after = KEY_LIFETIME - Duration::from_secs(60);
     assert_eq!(
@@ -554,7 +556,7 @@ pub(crate) async fn keys_are_bounded(make: Make) {
     assert_eq!(bench.latest("a").await, Some("2".into()));
     assert_eq!(bench.publish_keyed("a", "1", "k1").await.unwrap(), first);
     bench.publish("a", "without a key").await;
-    (bench.advance)(retry_after);
+    bench.clock.advance(retry_after);
     bench.publish_keyed("a", "3", "k3").await.unwrap();
 }
 

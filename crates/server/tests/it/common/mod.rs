@@ -2,6 +2,7 @@
 
 pub(crate) mod http;
 mod issuer;
+mod tls;
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -13,6 +14,7 @@ use tokio::time::timeout;
 
 pub(crate) use self::http::{Connection, Response, request};
 pub(crate) use self::issuer::{Issuer, encode, seconds_from_now};
+pub(crate) use self::tls::Pair;
 
 /// A server on a free port of the loopback, stopped when this is dropped.
 pub(crate) struct Harness {
