@@ -129,7 +129,6 @@ fn run() -> io::Result<()> {
             plan.rounds = rounds;
             plan.long_rounds = rounds;
             plan.memory_rounds = rounds;
-            plan.codec_rounds = rounds;
         }
         let machine = machine::facts()?;
         let place = place(&arguments)?;

@@ -10,8 +10,6 @@ pub struct Plan {
     pub long_rounds: usize,
     /// How often memory is measured: it does not wobble.
     pub memory_rounds: usize,
-    /// How often the codec is measured: in short runs, since what differs is the memory that a process is given.
-    pub codec_rounds: usize,
     pub warm_up: Duration,
     /// Of one measurement.
     pub time: Duration,
@@ -34,7 +32,6 @@ impl Plan {
         rounds: 5,
         long_rounds: 3,
         memory_rounds: 2,
-        codec_rounds: 9,
         warm_up: Duration::from_millis(200),
         time: Duration::from_millis(700),
         idle: 15_000,
@@ -48,7 +45,6 @@ impl Plan {
         rounds: 2,
         long_rounds: 2,
         memory_rounds: 1,
-        codec_rounds: 3,
         warm_up: Duration::from_millis(100),
         time: Duration::from_millis(250),
         idle: 4_000,

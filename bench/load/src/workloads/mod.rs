@@ -185,3 +185,32 @@ fn cost(cost: openline_bench::load::Cost) -> Vec<(&'static str, f64)> {
 fn started(running: Option<&Running>) -> io::Result<&Running> {
     running.ok_or_else(|| io::Error::other("this job needs a server"))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    #[test]
+    fn a_round_is_measured_once_for_all_that_share_it() {
+        let rounds = Rc::new(Cell::new(0));
+        let counted = Rc::clone(&rounds);
+        let all = Together::new(move || {
+            counted.set(counted.get() + 1);
+            let value = || Ok(vec![("p50", f64::from(counted.get()))]);
+            [
+                ("raw".to_owned(), value()),
+                ("Openline".to_owned(), value()),
+            ]
+            .into()
+        });
+        for round in [1.0, 2.0] {
+            for server in ["Openline", "raw"] {
+                assert_eq!(all.take(server).unwrap(), [("p50", round)]);
+            }
+        }
+        assert_eq!(rounds.get(), 2);
+        assert!(all.take("a third").is_err());
+    }
+}
