@@ -71,18 +71,14 @@ impl fmt::Display for Machine {
 
 /// The peers' versions, out of the lock files that they were built with.
 pub fn versions() -> Vec<(&'static str, &'static str)> {
-    let lock = include_str!("../../Cargo.lock");
     let mut found = Vec::new();
+    let lock = include_str!("../../Cargo.lock");
     for name in CRATES {
-        for package in lock.split("[[package]]\n") {
-            let mut lines = package.lines().filter_map(|line| line.split_once(" = "));
-            if lines.next() == Some(("name", format!("\"{name}\"").as_str()))
-                && let Some((_, version)) = lines.next()
-            {
-                found.push((name, version.trim_matches('"')));
-            }
-        }
+        found.extend(locked(lock, name).map(|version| (name, version)));
     }
+    let lock = include_str!("../../uws/Cargo.lock");
+    let name = "libuwebsockets-sys";
+    found.extend(locked(lock, name).map(|version| (name, version)));
     let lock = include_str!("../../node/package-lock.json");
     for name in ["socket.io", "ws"] {
         let package = lock.split_once(&format!("\"node_modules/{name}\": {{"));
@@ -91,4 +87,15 @@ pub fn versions() -> Vec<(&'static str, &'static str)> {
         found.extend(version.map(|(version, _)| (name, version)));
     }
     found
+}
+
+/// The versions of a crate in a lock file of Cargo's.
+fn locked<'a>(lock: &'a str, name: &str) -> impl Iterator<Item = &'a str> {
+    let name = format!("\"{name}\"");
+    lock.split("[[package]]\n").filter_map(move |package| {
+        let mut lines = package.lines().filter_map(|line| line.split_once(" = "));
+        let (_, named) = lines.next()?;
+        let (_, version) = lines.next()?;
+        (named == name).then(|| version.trim_matches('"'))
+    })
 }

@@ -8,7 +8,7 @@ use crate::report;
 use crate::results::Results;
 use crate::servers::Place;
 use crate::watchdog::Watchdog;
-use crate::workloads::{Job, Workload};
+use crate::workloads::{Job, Run, Values, Workload};
 
 /// No measurement takes nearly so long; its server is killed then.
 const LIMIT: Duration = Duration::from_secs(120);
@@ -97,13 +97,17 @@ pub fn measure(
     Ok(whole)
 }
 
-fn once(job: &Job, place: &Place) -> io::Result<Vec<(&'static str, f64)>> {
+fn once(job: &Job, place: &Place) -> io::Result<Values> {
+    let run = match &job.run {
+        Run::Together(all) => return all.take(&job.server),
+        Run::Alone(run) => run,
+    };
     let Some(program) = &job.program else {
-        return (job.run)(None);
+        return run(None);
     };
     let running = program.start(place)?;
     let dog = Watchdog::new(running.pid(), LIMIT);
-    let done = (job.run)(Some(&running));
+    let done = run(Some(&running));
     if dog.has_bitten() {
         return Err(io::Error::other(format!("not done in {LIMIT:?}")));
     }

@@ -38,6 +38,15 @@ impl Series {
             .fold(f64::NEG_INFINITY, f64::max);
         (most - least) / 2.0 / self.median().abs()
     }
+
+    /// How many times the other it is, round by round: what the machine did in a round fell on both.
+    pub fn times(&self, other: &Self) -> Self {
+        let rounds = self.values.iter().zip(&other.values);
+        Self {
+            values: rounds.map(|(own, other)| own / other).collect(),
+            ..self.clone()
+        }
+    }
 }
 
 /// The last run of each workload.
@@ -197,4 +206,32 @@ fn short(value: f64) -> String {
     }
     let decimals = (3 - value.abs().log10().floor() as i32).clamp(0, 6) as usize;
     format!("{value:.decimals$}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn series(values: &[f64]) -> Series {
+        Series {
+            workload: "echo".into(),
+            case: "64".into(),
+            server: "raw".into(),
+            measure: "cpu".into(),
+            values: values.to_vec(),
+        }
+    }
+
+    #[test]
+    fn a_round_that_was_slow_for_both_is_no_spread_of_their_ratio() {
+        let (own, other) = (series(&[20.0, 40.0, 22.0]), series(&[10.0, 20.0, 11.0]));
+        assert!(own.spread() > 0.4);
+        let times = own.times(&other);
+        assert_eq!((times.median(), times.spread()), (2.0, 0.0));
+    }
+
+    #[test]
+    fn an_even_number_of_rounds_has_a_median_between_two() {
+        assert_eq!(series(&[4.0, 1.0, 2.0, 3.0]).median(), 2.5);
+    }
 }

@@ -34,6 +34,8 @@ pub const BATCHING_PEERS: [&str; 5] = [
 pub const RAW: &str = "raw";
 pub const OPENLINE: &str = "Openline";
 pub const NCHAN: &str = "Nchan";
+/// In C++, and no peer among the Rust libraries: the one to go after.
+pub const UWEBSOCKETS: &str = "uWebSockets";
 const NCHAN_MODULE: &str = "/usr/lib/nginx/modules/ngx_nchan_module.so";
 /// Where the programs on Node.js are.
 const NODE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../node");
@@ -53,9 +55,12 @@ pub enum Program {
     Push {
         workers: usize,
         tls: bool,
+        compression: bool,
     },
     /// nginx with Nchan.
     Nchan,
+    /// `uws PORT`, in C++: it echoes, and fans out what is posted.
+    UWebSockets,
     /// `node NAME.mjs PORT`.
     Node(&'static str),
     Sockudo,
@@ -65,6 +70,7 @@ pub enum Program {
 pub const PUSH: Program = Program::Push {
     workers: 1,
     tls: false,
+    compression: false,
 };
 
 /// What the push server allows here: as much as the bench can ask for.
@@ -137,6 +143,10 @@ impl Program {
                 Path::new(NODE).join("node_modules/socket.io"),
             ],
             Self::Sockudo => vec![place.tools.join("bin/sockudo")],
+            Self::UWebSockets => {
+                let built = place.tools.join("bin/uws").exists();
+                return (!built).then(|| "it needs g++ and its sources to be built".to_owned());
+            }
         };
         let missing = needed.into_iter().find(|path| !path.exists())?;
         let name = missing.file_name().unwrap_or_default().to_string_lossy();
@@ -258,13 +268,18 @@ impl Program {
                 command = Command::new(place.product.join("examples").join(name));
                 command.arg(format!("127.0.0.1:{port}"));
             }
-            Self::Push { workers, tls } => {
+            Self::Push {
+                workers,
+                tls,
+                compression,
+            } => {
                 command = Command::new(place.product.join("openline"));
                 command.env("TOKIO_WORKER_THREADS", workers.to_string());
                 command
                     .arg("serve")
                     .arg(format!("--listen=127.0.0.1:{port}"))
-                    .args(PUSH_LIMITS);
+                    .args(PUSH_LIMITS)
+                    .arg(format!("--compression={compression}"));
                 if *tls {
                     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]);
                     let made = made.map_err(io::Error::other)?;
@@ -291,6 +306,10 @@ impl Program {
                 command
                     .arg(Path::new(NODE).join(format!("{name}.mjs")))
                     .arg(port_text);
+            }
+            Self::UWebSockets => {
+                command = Command::new(place.tools.join("bin/uws"));
+                command.arg(port_text);
             }
             Self::Sockudo => {
                 command = Command::new(place.tools.join("bin/sockudo"));

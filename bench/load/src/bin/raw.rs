@@ -219,7 +219,8 @@ struct Fan {
 }
 
 impl Protocol for Fan {
-    type State = Option<Frames>;
+    /// Once the handshake is done: the frames that come, and the bytes since the last of them ended.
+    type State = Option<(Frames, usize)>;
 
     fn open(&mut self) -> io::Result<Self::State> {
         Ok(None)
@@ -235,18 +236,23 @@ impl Protocol for Fan {
             return Ok(());
         };
         let count = receive(&*stream, &mut self.buffer)?;
-        let Some(frames) = frames else {
-            *frames = Some(Frames::default());
+        let Some((frames, bytes)) = frames else {
+            *frames = Some((Frames::default(), 0));
             return stream.write_all(SWITCHING);
         };
         let whole = frames.count(&self.buffer[..count]);
+        *bytes += count;
         if whole == 0 {
             return Ok(());
         }
         // All are as long as this one, without its key.
-        let size = (count / whole as usize) - 4;
+        let size = std::mem::take(bytes) / whole as usize - 4;
         if (self.frames.0, self.frames.1) != (whole, size) {
-            let head = if size < 128 { 2 } else { 4 };
+            let head = match size {
+                0..128 => 2,
+                128..65_540 => 4,
+                _ => 10,
+            };
             let one = frame(TEXT, &payload(size - head), None);
             self.frames = (whole, size, one.repeat(whole as usize));
         }

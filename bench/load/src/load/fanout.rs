@@ -27,6 +27,8 @@ pub struct Fanout {
     pub publications: u64,
     /// Publications that may be on their way at once.
     pub outstanding: u64,
+    /// Publications that are sent in one write.
+    pub at_once: u64,
     /// Subscribers beside the others that never read.
     pub stalled: usize,
     /// Whether to watch the server's memory meanwhile.
@@ -132,8 +134,10 @@ struct Load {
     poll: Poll,
     subscribers: Vec<(Link, Frames)>,
     publisher: Way,
+    /// All that is sent in one write, or one of them where each has a connection of its own.
     publication: Vec<u8>,
     outstanding: u64,
+    at_once: u64,
     deliveries: u64,
     bytes: u64,
     latencies: Vec<Duration>,
@@ -156,19 +160,20 @@ impl Load {
         for (number, link) in links.iter().enumerate() {
             poll.add(link.socket(), number)?;
         }
+        let at_once = |publication: &[u8]| publication.repeat(plan.at_once as usize);
         let (publisher, publication) = match publisher {
             Publisher::Frame(target, frame) => {
                 let mut link = target.begin(0)?;
                 link.finish(target)?;
                 poll.add(link.socket(), PUBLISHER)?;
-                (Way::Link(link), frame.clone())
+                (Way::Link(link), at_once(frame))
             }
             Publisher::Request(port, request) => {
                 let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, *port))?;
                 stream.set_nodelay(true)?;
                 stream.set_nonblocking(true)?;
                 poll.add(&stream, PUBLISHER)?;
-                (Way::Tcp(stream), request.clone())
+                (Way::Tcp(stream), at_once(request))
             }
             Publisher::Requests(port, request) => (Way::Each(*port, Vec::new()), request.clone()),
         };
@@ -181,6 +186,7 @@ impl Load {
             publisher,
             publication,
             outstanding: plan.outstanding,
+            at_once: plan.at_once,
             deliveries: 0,
             bytes: 0,
             latencies: Vec::new(),
@@ -195,8 +201,9 @@ impl Load {
         self.latencies.clear();
     }
 
-    /// Publishes so many, keeping as many as allowed on their way, and takes all deliveries.
+    /// Publishes at least so many, keeping as many as allowed on their way, and takes all deliveries.
     fn run(&mut self, publications: u64) -> io::Result<()> {
+        let publications = publications.next_multiple_of(self.at_once);
         let each = self.subscribers.len() as u64;
         let start = self.deliveries;
         let goal = start + publications * each;
@@ -207,11 +214,12 @@ impl Load {
         let mut heard = Vec::new();
         while self.deliveries < goal {
             while published < publications
-                && start + (published + 1) * each <= self.deliveries + self.outstanding * each
+                && start + (published + self.at_once) * each
+                    <= self.deliveries + self.outstanding * each
             {
                 sent = Instant::now();
                 self.publish()?;
-                published += 1;
+                published += self.at_once;
                 if let Some(pid) = self.watched {
                     self.most = self.most.max(resident(pid)?);
                 }
@@ -247,11 +255,13 @@ impl Load {
                 Ok(())
             }
             Way::Each(port, asked) => {
-                let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, *port))?;
-                stream.set_nodelay(true)?;
-                stream.set_read_timeout(Some(STALLED))?;
-                stream.write_all(&self.publication)?;
-                asked.push(stream);
+                for _ in 0..self.at_once {
+                    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, *port))?;
+                    stream.set_nodelay(true)?;
+                    stream.set_read_timeout(Some(STALLED))?;
+                    stream.write_all(&self.publication)?;
+                    asked.push(stream);
+                }
                 Ok(())
             }
         }

@@ -3,32 +3,60 @@
 use std::io;
 use std::time::{Duration, Instant};
 
-use super::quantile;
-use crate::link::Target;
+use super::{STALLED, quantile};
+use crate::link::{Link, Target};
 use crate::wire::{BINARY, client_frame, frame, payload};
 
-/// The 50th and 99th percentile of `count` round trips of `size` bytes.
-pub fn latency(target: &Target, size: usize, count: usize) -> io::Result<(Duration, Duration)> {
-    let payload = payload(size);
-    let request = client_frame(BINARY, &payload);
-    let answer = frame(BINARY, &payload, None).len();
-    let mut link = target.begin(0)?;
-    link.finish(target)?;
-    link.socket().set_nonblocking(false)?;
-    let mut buffer = vec![0; answer];
-    let mut times = Vec::with_capacity(count);
-    for number in 0..count + count / 10 {
-        let sent = Instant::now();
-        link.send(&request)?;
-        let mut have = 0;
-        while have < answer {
-            have += link.read_some(&mut buffer)?;
-        }
-        // A tenth of them first, to warm up.
-        if number >= count / 10 {
-            times.push(sent.elapsed());
-        }
+/// Round trips of messages of one size on one connection.
+#[derive(Debug)]
+pub struct RoundTrips {
+    link: Link,
+    request: Vec<u8>,
+    /// As long as an answer.
+    buffer: Vec<u8>,
+    times: Vec<Duration>,
+}
+
+impl RoundTrips {
+    pub fn new(target: &Target, size: usize) -> io::Result<Self> {
+        let payload = payload(size);
+        let mut link = target.begin(0)?;
+        link.finish(target)?;
+        link.socket().set_nonblocking(false)?;
+        link.socket().set_read_timeout(Some(STALLED))?;
+        Ok(Self {
+            link,
+            request: client_frame(BINARY, &payload),
+            buffer: vec![0; frame(BINARY, &payload, None).len()],
+            times: Vec::new(),
+        })
     }
-    times.sort_unstable();
-    Ok((quantile(&times, 0.5), quantile(&times, 0.99)))
+
+    /// So many more. The first ones after a pause find cold caches, and do not count: a tenth of them before.
+    pub fn turn(&mut self, count: usize) -> io::Result<()> {
+        for _ in 0..count.div_ceil(10) {
+            self.ask()?;
+        }
+        for _ in 0..count {
+            let time = self.ask()?;
+            self.times.push(time);
+        }
+        Ok(())
+    }
+
+    fn ask(&mut self) -> io::Result<Duration> {
+        let sent = Instant::now();
+        self.link.send(&self.request)?;
+        let mut have = 0;
+        while have < self.buffer.len() {
+            have += self.link.read_some(&mut self.buffer)?;
+        }
+        Ok(sent.elapsed())
+    }
+
+    /// The times below which these shares of all are.
+    pub fn quantiles<const N: usize>(&mut self, shares: [f64; N]) -> [Duration; N] {
+        self.times.sort_unstable();
+        shares.map(|share| quantile(&self.times, share))
+    }
 }

@@ -12,9 +12,9 @@ use std::time::{Duration, Instant};
 
 pub use connects::connects;
 pub use echo::{Echo, echo, echo_watched};
-pub use fanout::{Fanout, Publisher, fanout, fanout_watched};
+pub use fanout::{Delivered, Fanout, Publisher, fanout, fanout_watched};
 pub use idle::{Idle, idle};
-pub use latency::latency;
+pub use latency::RoundTrips;
 pub use publish::publish;
 
 use crate::kernel::{cpu_time, resident};

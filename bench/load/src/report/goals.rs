@@ -2,13 +2,15 @@
 
 use super::grid::Grid;
 use crate::results::{Results, Series};
-use crate::servers::{BATCHING_PEERS, NCHAN, OPENLINE, PEERS, RAW};
+use crate::servers::{BATCHING_PEERS, NCHAN, OPENLINE, PEERS, RAW, UWEBSOCKETS};
 
 /// A line of the table: what is measured, what is to be reached, and what was.
 struct Goal {
     what: String,
     reach: String,
     reached: Option<Reached>,
+    /// Whether nothing is to be reached, and how it compares is all that is told.
+    only_told: bool,
 }
 
 /// What was reached, and how many times it is of what it may be.
@@ -23,6 +25,7 @@ pub fn grid(results: &Results) -> Grid {
     for goal in goals.all() {
         let (reached, mark) = match goal.reached {
             None => ("not measured".to_owned(), "–".to_owned()),
+            Some((reached, _)) if goal.only_told => (reached, "–".to_owned()),
             Some((reached, of)) if of <= 1.0 => (reached, "✓".to_owned()),
             Some((reached, of)) => {
                 let missed = ((of - 1.0) * 100.0).ceil();
@@ -32,6 +35,18 @@ pub fn grid(results: &Results) -> Grid {
         grid.row(&goal.what, [goal.reach, reached, mark].into_iter());
     }
     grid
+}
+
+const LATENCY: &str = "1 × 125 B × 1 deep";
+
+/// How many times the other it is, with its spread if it is more.
+fn times(own: &Series, other: &Series) -> String {
+    let ratio = own.times(other);
+    let (times, spread) = (ratio.median(), ratio.spread() * 100.0);
+    match times {
+        1.0.. if spread.is_finite() => format!("{times:.2} × {} ± {spread:.0} %", other.server),
+        _ => format!("{times:.2} × {}", other.server),
+    }
 }
 
 struct Goals<'a> {
@@ -47,6 +62,7 @@ impl Goals<'_> {
         self.codec();
         self.growth();
         self.rest();
+        self.beside_uwebsockets();
         self.list
     }
 
@@ -72,11 +88,11 @@ impl Goals<'_> {
                 self.add(
                     "echo",
                     case,
-                    "≥ 6 × less than the best peer that sends one by one",
+                    "≥ 6 × less than the best Rust peer that sends one by one",
                     reached,
                 );
             }
-            self.no_peer_lower("echo", case, &any_way, "cpu");
+            self.no_peer_lower("echo", case, &any_way, "cpu", "no Rust peer lower");
         }
         for case in [
             "64 × 125 B × 16 deep",
@@ -87,7 +103,8 @@ impl Goals<'_> {
             self.at_most("tls", case, OPENLINE, RAW, 1.2);
         }
         for measure in ["p50", "p99"] {
-            self.no_peer_lower("latency", "1 × 125 B × 1 deep", one_by_one, measure);
+            let reach = format!("no Rust peer lower: {measure}");
+            self.no_peer_lower("latency", LATENCY, one_by_one, measure, &reach);
         }
     }
 
@@ -116,6 +133,8 @@ impl Goals<'_> {
             self.at_most("fanout", &case, OPENLINE, RAW, 1.15);
             let case = format!("{subscribers} subscribers, 8 outstanding");
             self.at_most("fanout", &case, OPENLINE, RAW, 1.3);
+            let at_once = format!("{subscribers} subscribers, 8 at once");
+            self.at_most("fanout", &at_once, OPENLINE, RAW, 1.3);
             let reached = self
                 .pair("fanout", &case, OPENLINE, NCHAN, "cpu")
                 .map(|(own, nchan)| {
@@ -124,9 +143,9 @@ impl Goals<'_> {
                 });
             self.add("fanout", &case, "≥ 4 × less than Nchan", reached);
         }
-        let deflate = self.results.of("fanout-deflate", "cpu").next();
-        let case = deflate.map_or_else(String::new, |series| series.case.clone());
-        self.at_most("fanout-deflate", &case, "permessage-deflate", "plain", 1.2);
+        for case in self.cases("fanout-deflate", "plain") {
+            self.at_most("fanout-deflate", &case, "permessage-deflate", "plain", 1.2);
+        }
         self.at_most("publish", "125 B", OPENLINE, "hyper", 1.5);
     }
 
@@ -155,7 +174,7 @@ impl Goals<'_> {
                 .map(|series| series.server.as_str())
                 .filter(|&name| name != OPENLINE)
                 .collect();
-            self.no_peer_lower("codec", case, &peers, "time");
+            self.no_peer_lower("codec", case, &peers, "time", "no peer lower");
         }
     }
 
@@ -201,14 +220,8 @@ impl Goals<'_> {
     }
 
     fn rest(&mut self) {
-        let cases: Vec<String> = self
-            .results
-            .of("workers", "cpu")
-            .filter(|series| series.server == "one worker")
-            .map(|series| series.case.clone())
-            .collect();
-        for case in &cases {
-            self.at_most("workers", case, "two workers", "one worker", 1.1);
+        for case in self.cases("workers", "one worker") {
+            self.at_most("workers", &case, "two workers", "one worker", 1.1);
         }
         let case = "1,000 subscribers, 64 KiB";
         let both = |measure| {
@@ -240,6 +253,50 @@ impl Goals<'_> {
         );
     }
 
+    /// It is in C++, with other means: how far it is is told, whatever it is.
+    fn beside_uwebsockets(&mut self) {
+        let measures = [
+            ("echo", "cpu", "CPU a message"),
+            ("latency", "p50", "p50"),
+            ("latency", "p99", "p99"),
+            ("idle", "opened", "memory"),
+            ("idle", "used", "memory after traffic"),
+            ("subscribers", "opened", "memory"),
+            ("connects", "cpu", "CPU a connection"),
+            ("fanout", "cpu", "CPU a delivery"),
+        ];
+        for (workload, measure, what) in measures {
+            for case in self.cases(workload, UWEBSOCKETS) {
+                let own = self.series(workload, &case, OPENLINE, measure);
+                let other = self.series(workload, &case, UWEBSOCKETS, measure);
+                let reached = own
+                    .zip(other)
+                    .map(|(own, other)| (times(own, other), f64::NAN));
+                self.add(
+                    workload,
+                    &case,
+                    &format!("beside uWebSockets: {what}"),
+                    reached,
+                );
+                if let Some(told) = self.list.last_mut() {
+                    told.only_told = true;
+                }
+            }
+        }
+    }
+
+    /// The cases of a workload that a server has.
+    fn cases(&self, workload: &str, server: &str) -> Vec<String> {
+        let mut cases: Vec<String> = Vec::new();
+        let all = self.results.of_any(workload);
+        for series in all.filter(|series| series.server == server) {
+            if !cases.contains(&series.case) {
+                cases.push(series.case.clone());
+            }
+        }
+        cases
+    }
+
     fn add(&mut self, workload: &str, case: &str, reach: &str, reached: Option<Reached>) {
         let what = match case {
             "" => workload.to_owned(),
@@ -249,6 +306,7 @@ impl Goals<'_> {
             what,
             reach: reach.to_owned(),
             reached,
+            only_told: false,
         });
     }
 
@@ -285,7 +343,7 @@ impl Goals<'_> {
         self.add(workload, case, &format!("≤ {limit} × {reference}"), reached);
     }
 
-    /// Lower by more than both series spread is lower.
+    /// The other is lower if it is by more than their ratio spreads from round to round.
     fn own_against(
         &self,
         workload: &str,
@@ -295,21 +353,23 @@ impl Goals<'_> {
     ) -> Option<Reached> {
         let own = self.series(workload, case, OPENLINE, measure)?;
         let other = self.series(workload, case, other, measure)?;
-        let times = own.median() / other.median();
-        let of = times / (1.0 + own.spread() + other.spread());
-        Some((format!("{times:.2} × {}", other.server), of))
+        let ratio = own.times(other);
+        Some((times(own, other), ratio.median() / (1.0 + ratio.spread())))
     }
 
-    fn no_peer_lower(&mut self, workload: &str, case: &str, peers: &[&str], measure: &str) {
+    fn no_peer_lower(
+        &mut self,
+        workload: &str,
+        case: &str,
+        peers: &[&str],
+        measure: &str,
+        reach: &str,
+    ) {
         let best = self
             .best(workload, case, peers, measure)
             .map(|best| best.server.clone());
         let reached = best.and_then(|best| self.own_against(workload, case, &best, measure));
-        let reach = match measure {
-            "cpu" | "time" => "no peer lower".to_owned(),
-            measure => format!("no peer lower: {measure}"),
-        };
-        self.add(workload, case, &reach, reached);
+        self.add(workload, case, reach, reached);
     }
 
     fn bytes(&mut self, workload: &str, case: &str, measure: &str, limit: f64) {

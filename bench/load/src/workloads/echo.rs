@@ -1,14 +1,19 @@
 //! Echo, plain and over TLS; its latency; and the opening of connections.
 
+use std::cell::RefCell;
 use std::io;
+use std::rc::Rc;
 
 use openline_bench::link::Target;
-use openline_bench::load::{self, Echo};
+use openline_bench::load::{self, Echo, RoundTrips};
 use openline_bench::wire::{BINARY, TEXT};
 
-use super::{Job, MESSAGE_MEASURES, Measure, Workload, cost, cpu, nanoseconds, rate, started};
+use super::{
+    Job, MESSAGE_MEASURES, Measure, Run, Shares, Together, Workload, cost, cpu, nanoseconds, rate,
+    started,
+};
 use crate::plan::Plan;
-use crate::servers::{BATCHING_PEERS, OPENLINE, PEERS, Place, Program, RAW};
+use crate::servers::{BATCHING_PEERS, OPENLINE, PEERS, Place, Program, RAW, UWEBSOCKETS};
 
 /// Binary messages over so many connections, of so many bytes, so many at once.
 #[derive(Clone, Copy, Debug)]
@@ -36,20 +41,21 @@ impl Shape {
     pub(super) fn name(self) -> String {
         let Self {
             connections,
+            size,
             depth,
             text,
             ..
         } = self;
         let what = if text { ", text" } else { "" };
-        format!("{connections} × {} × {depth} deep{what}", self.size_name())
+        format!("{connections} × {} × {depth} deep{what}", size_name(size))
     }
+}
 
-    pub(super) fn size_name(self) -> String {
-        match self.size {
-            size if size % (1 << 20) == 0 => format!("{} MiB", size >> 20),
-            size if size % 1024 == 0 => format!("{} KiB", size / 1024),
-            size => format!("{size} B"),
-        }
+pub(super) fn size_name(size: usize) -> String {
+    match size {
+        size if size % (1 << 20) == 0 => format!("{} MiB", size >> 20),
+        size if size % 1024 == 0 => format!("{} KiB", size / 1024),
+        size => format!("{size} B"),
     }
 }
 
@@ -75,11 +81,9 @@ pub(super) const PLAIN: Workload = Workload {
             ..SHAPES[0]
         };
         for shape in SHAPES.into_iter().chain([text]) {
-            let peers = PEERS
-                .into_iter()
-                .chain(BATCHING_PEERS.into_iter().filter(|_| shape.depth > 1));
-            let peers = peers.map(|name| (name, Program::Peer(name)));
-            for (server, program) in raw_and_ours(shape.size).into_iter().chain(peers) {
+            let batching = BATCHING_PEERS.into_iter().filter(|_| shape.depth > 1);
+            let batching = batching.map(|name| (name, Program::Peer(name)));
+            for (server, program) in every_server(shape.size).chain(batching) {
                 jobs.push(echo(plan, shape, server, program, false));
             }
         }
@@ -125,7 +129,7 @@ pub(super) fn echo(plan: &Plan, shape: Shape, server: &str, program: Program, tl
         server: server.to_owned(),
         program: Some(program),
         rounds: plan.rounds,
-        run: Box::new(move |running| {
+        run: Run::alone(move |running| {
             let running = started(running)?;
             let mut target = Target::websocket(running.port, "/");
             if tls {
@@ -147,13 +151,15 @@ pub(super) const fn raw_and_ours(size: usize) -> [(&'static str, Program); 2] {
 fn every_server(size: usize) -> impl Iterator<Item = (&'static str, Program)> {
     raw_and_ours(size)
         .into_iter()
+        .chain([(UWEBSOCKETS, Program::UWebSockets)])
         .chain(PEERS.map(|name| (name, Program::Peer(name))))
 }
 
 pub(super) const LATENCY: Workload = Workload {
     name: "latency",
     title: "Latency at low load",
-    about: "One connection, one message of 125 bytes at a time: the time of a round trip.",
+    about: "One connection, one message of 125 bytes at a time: the time of a round trip. All servers run at once, and are asked in turns of a hundred \
+        round trips, so that what disturbs the machine disturbs all alike; only one of them has anything to do at a time.",
     measures: &[
         Measure {
             name: "p50",
@@ -170,25 +176,69 @@ pub(super) const LATENCY: Workload = Workload {
     ],
     reference: Some(RAW),
     one_scale: false,
-    jobs: |plan, _| {
-        let round_trips = plan.round_trips;
+    jobs: |plan, place| {
+        let count = plan.round_trips;
+        let installed: Vec<_> = every_server(LATENCY_SIZE)
+            .filter(|(_, program)| program.missing(place).is_none())
+            .collect();
+        let in_turns = RefCell::new(installed);
+        let place = place.clone();
+        let all = Together::new(move || latencies(&mut in_turns.borrow_mut(), &place, count));
         let job = |(server, program): (&str, Program)| Job {
-            case: "1 × 125 B × 1 deep".to_owned(),
+            case: Shape::new(1, LATENCY_SIZE, 1).name(),
             server: server.to_owned(),
             program: Some(program),
             rounds: plan.rounds,
-            run: Box::new(move |running| {
-                let target = Target::websocket(started(running)?.port, "/");
-                let (p50, p99) = load::latency(&target, 125, round_trips)?;
-                Ok(vec![
-                    ("p50", p50.as_nanos() as f64),
-                    ("p99", p99.as_nanos() as f64),
-                ])
-            }),
+            run: Run::Together(Rc::clone(&all)),
         };
-        Ok(every_server(125).map(job).collect())
+        Ok(every_server(LATENCY_SIZE).map(job).collect())
     },
 };
+
+const LATENCY_SIZE: usize = 125;
+
+/// All servers run, and each has its turn again and again; one that fails is left out from then on.
+fn latencies(servers: &mut Vec<(&'static str, Program)>, place: &Place, count: usize) -> Shares {
+    let mut shares = Shares::new();
+    let begin = |program: &Program| {
+        let running = program.start(place)?;
+        let asks = RoundTrips::new(&Target::websocket(running.port, "/"), LATENCY_SIZE)?;
+        Ok((running, asks))
+    };
+    let mut open = Vec::new();
+    servers.retain(|(name, program)| match begin(program) {
+        Ok(begun) => {
+            open.push((*name, begun));
+            true
+        }
+        Err(error) => {
+            shares.insert((*name).to_owned(), Err(error));
+            false
+        }
+    });
+    for _ in 0..count.div_ceil(TURN) {
+        open.retain_mut(|(name, (_, asks))| match asks.turn(TURN) {
+            Ok(()) => true,
+            Err(error) => {
+                servers.retain(|(other, _)| other != name);
+                shares.insert((*name).to_owned(), Err(error));
+                false
+            }
+        });
+    }
+    for (name, (_, mut asks)) in open {
+        let [p50, p99] = asks.quantiles([0.5, 0.99]);
+        let values = vec![
+            ("p50", p50.as_nanos() as f64),
+            ("p99", p99.as_nanos() as f64),
+        ];
+        shares.insert(name.to_owned(), Ok(values));
+    }
+    shares
+}
+
+/// Round trips of one server before another's turn: some milliseconds, which is less than what disturbs a machine lasts.
+const TURN: usize = 100;
 
 pub(super) const CONNECTS: Workload = Workload {
     name: "connects",
@@ -208,7 +258,7 @@ pub(super) const CONNECTS: Workload = Workload {
             server: server.to_owned(),
             program: Some(program),
             rounds: plan.rounds,
-            run: Box::new(move |running| {
+            run: Run::alone(move |running| {
                 let running = started(running)?;
                 let target = Target::websocket(running.port, "/");
                 Ok(cost(load::connects(&target, running.pid(), count)?))

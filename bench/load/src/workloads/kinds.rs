@@ -4,7 +4,7 @@ use openline_bench::link::{Greeting, Target};
 use openline_bench::load::Publisher;
 use openline_bench::wire::{TEXT, client_frame};
 
-use crate::servers::{NCHAN, OPENLINE, PUSH, Program, RAW};
+use crate::servers::{NCHAN, OPENLINE, PUSH, Program, RAW, UWEBSOCKETS};
 use crate::sockudo;
 
 /// Who fans out.
@@ -12,6 +12,7 @@ use crate::sockudo;
 pub(super) enum Kind {
     Raw,
     Openline,
+    UWebSockets,
     Nchan,
     Sockudo,
     SocketIo,
@@ -19,9 +20,10 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    pub(super) const ALL: [Self; 6] = [
+    pub(super) const ALL: [Self; 7] = [
         Self::Raw,
         Self::Openline,
+        Self::UWebSockets,
         Self::Nchan,
         Self::Sockudo,
         Self::SocketIo,
@@ -32,6 +34,7 @@ impl Kind {
         match self {
             Self::Raw => RAW,
             Self::Openline => OPENLINE,
+            Self::UWebSockets => UWEBSOCKETS,
             Self::Nchan => NCHAN,
             Self::Sockudo => "Sockudo",
             Self::SocketIo => "Socket.IO",
@@ -43,6 +46,7 @@ impl Kind {
         match self {
             Self::Raw => Program::Raw("fan", None),
             Self::Openline => PUSH,
+            Self::UWebSockets => Program::UWebSockets,
             Self::Nchan => Program::Nchan,
             Self::Sockudo => Program::Sockudo,
             Self::SocketIo => Program::Node("socket-io"),
@@ -55,7 +59,7 @@ impl Kind {
         let target = match self {
             Self::Raw | Self::Ws => Target::websocket(port, "/"),
             Self::Openline => Target::websocket(port, "/channels/bench"),
-            Self::Nchan => Target::websocket(port, "/websocket"),
+            Self::Nchan | Self::UWebSockets => Target::websocket(port, "/websocket"),
             Self::Sockudo => sockudo::target(port),
             Self::SocketIo => Target {
                 greeting: vec![
@@ -81,7 +85,9 @@ impl Kind {
         let request = match self {
             Self::Raw => return Publisher::Frame(self.target(port), client_frame(TEXT, body)),
             Self::Openline => post(port, "/channels/bench", body),
-            Self::Nchan | Self::SocketIo | Self::Ws => post(port, "/publish", body),
+            Self::UWebSockets | Self::Nchan | Self::SocketIo | Self::Ws => {
+                post(port, "/publish", body)
+            }
             Self::Sockudo => {
                 let request = sockudo::publication(port, &String::from_utf8_lossy(body));
                 return Publisher::Requests(port, request);

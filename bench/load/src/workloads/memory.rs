@@ -6,9 +6,9 @@ use openline_bench::link::Target;
 use openline_bench::load;
 
 use super::kinds::Kind;
-use super::{Job, Measure, Workload, bytes, started};
+use super::{Job, Measure, Run, Workload, bytes, started};
 use crate::plan::Plan;
-use crate::servers::{NCHAN, OPENLINE, PEERS, PUSH, Place, Program, RAW};
+use crate::servers::{NCHAN, OPENLINE, PEERS, PUSH, Place, Program, RAW, UWEBSOCKETS};
 
 /// From a server's port to how one connects there.
 type ToTarget = fn(u16) -> Target;
@@ -52,6 +52,7 @@ pub(super) const CONNECTIONS: Workload = Workload {
         let own = [
             (RAW, Program::Raw("echo", Some(1024))),
             (OPENLINE, Program::Example("echo")),
+            (UWEBSOCKETS, Program::UWebSockets),
         ];
         Ok(own
             .into_iter()
@@ -132,7 +133,7 @@ pub(super) const SUBSCRIBERS: Workload = Workload {
                 nchan,
             ));
             if case == WEBSOCKET {
-                for kind in [Kind::Sockudo, Kind::SocketIo, Kind::Ws] {
+                for kind in [Kind::UWebSockets, Kind::Sockudo, Kind::SocketIo, Kind::Ws] {
                     let (name, program) = (kind.name(), kind.program());
                     let target = move |port| kind.target(port);
                     jobs.push(idle(plan, case, name, program, plan.idle, false, target));
@@ -142,6 +143,7 @@ pub(super) const SUBSCRIBERS: Workload = Workload {
         let push = Program::Push {
             workers: 1,
             tls: true,
+            compression: false,
         };
         let target = |port| Target::websocket(port, "/channels/bench").over_tls();
         jobs.push(idle(
@@ -197,7 +199,7 @@ pub(super) fn idle(
         server: server.to_owned(),
         program: Some(program),
         rounds: plan.memory_rounds,
-        run: Box::new(move |running| {
+        run: Run::alone(move |running| {
             let running = started(running)?;
             let idle = load::idle(&target(running.port), running.pid(), count, echoes)?;
             let used = idle.used.map(|used| (USED, used));

@@ -8,7 +8,10 @@ mod profile;
 mod push;
 mod scale;
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::io;
+use std::rc::Rc;
 
 use crate::plan::Plan;
 use crate::servers::{Place, Program, Running};
@@ -17,14 +20,59 @@ use crate::servers::{Place, Program, Running};
 pub struct Job {
     pub case: String,
     pub server: String,
-    /// What to start, unless it is the bench itself that is measured.
+    /// What is measured, unless it is the bench itself.
     pub program: Option<Program>,
     pub rounds: usize,
     pub run: Run,
 }
 
-/// Measures; what came out, by the measure's name.
-pub type Run = Box<dyn Fn(Option<&Running>) -> io::Result<Vec<(&'static str, f64)>>>;
+/// What came out, by the measure's name.
+pub type Values = Vec<(&'static str, f64)>;
+
+/// A measurement of one server.
+pub type Alone = dyn Fn(Option<&Running>) -> io::Result<Values>;
+
+/// How a job measures.
+pub enum Run {
+    /// Its program has been started, for it alone.
+    Alone(Box<Alone>),
+    /// All servers of its case are measured in turns.
+    Together(Rc<Together>),
+}
+
+impl Run {
+    fn alone(run: impl Fn(Option<&Running>) -> io::Result<Values> + 'static) -> Self {
+        Self::Alone(Box::new(run))
+    }
+}
+
+/// What came out for each server.
+pub type Shares = BTreeMap<String, io::Result<Values>>;
+
+/// A measurement of several servers in short turns, so that what the machine does meanwhile falls on all alike.
+pub struct Together {
+    measure: Box<dyn Fn() -> Shares>,
+    left: RefCell<Shares>,
+}
+
+impl Together {
+    fn new(measure: impl Fn() -> Shares + 'static) -> Rc<Self> {
+        Rc::new(Self {
+            measure: Box::new(measure),
+            left: RefCell::default(),
+        })
+    }
+
+    /// One server's share of a round, which the first of them to ask begins.
+    pub fn take(&self, server: &str) -> io::Result<Values> {
+        let mut left = self.left.borrow_mut();
+        if !left.contains_key(server) {
+            *left = (self.measure)();
+        }
+        let share = left.remove(server);
+        share.unwrap_or_else(|| Err(io::Error::other("it was not measured")))
+    }
+}
 
 /// A set of jobs that belong together.
 pub struct Workload {
@@ -71,6 +119,7 @@ pub fn all() -> Vec<Workload> {
         scale::MEMORY,
         scale::SIZES,
         scale::SUBSCRIBERS,
+        scale::PUBLICATIONS,
         codec::CODEC,
     ]
 }
@@ -135,4 +184,33 @@ fn cost(cost: openline_bench::load::Cost) -> Vec<(&'static str, f64)> {
 
 fn started(running: Option<&Running>) -> io::Result<&Running> {
     running.ok_or_else(|| io::Error::other("this job needs a server"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    #[test]
+    fn a_round_is_measured_once_for_all_that_share_it() {
+        let rounds = Rc::new(Cell::new(0));
+        let counted = Rc::clone(&rounds);
+        let all = Together::new(move || {
+            counted.set(counted.get() + 1);
+            let value = || Ok(vec![("p50", f64::from(counted.get()))]);
+            [
+                ("raw".to_owned(), value()),
+                ("Openline".to_owned(), value()),
+            ]
+            .into()
+        });
+        for round in [1.0, 2.0] {
+            for server in ["Openline", "raw"] {
+                assert_eq!(all.take(server).unwrap(), [("p50", round)]);
+            }
+        }
+        assert_eq!(rounds.get(), 2);
+        assert!(all.take("a third").is_err());
+    }
 }

@@ -12,7 +12,7 @@ use openline_bench::load::{self, Cost, Echo, Fanout, Watch};
 use openline_bench::wire::{BINARY, payload};
 
 use super::kinds::Kind;
-use super::{CPU, Job, Measure, Workload, cpu};
+use super::{CPU, Job, Measure, Run, Workload, cpu};
 use crate::plan::Plan;
 use crate::profile::{self, Callgrind, Perf};
 use crate::servers::{PUSH, Place, Program, Running, on_path};
@@ -63,7 +63,7 @@ pub(super) const PROFILE: Workload = Workload {
                     server: area.to_owned(),
                     program: None,
                     rounds: 1,
-                    run: Box::new(move |_| {
+                    run: Run::alone(move |_| {
                         let profile: &Result<Profile, String> = shared.get_or_init(|| {
                             Profile::make(load, &plan, &place).map_err(|error| error.to_string())
                         });
@@ -162,6 +162,7 @@ impl Load {
                     subscribers: 1_000,
                     publications: (plan.deliveries * 3 / 1_000 / less).max(10),
                     outstanding: 1,
+                    at_once: 1,
                     stalled: 0,
                     watch_memory: false,
                 };

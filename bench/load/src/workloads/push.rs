@@ -3,11 +3,11 @@
 use std::io;
 
 use openline_bench::link::Target;
-use openline_bench::load::{self, Fanout, Publisher};
+use openline_bench::load::{self, Delivered, Fanout, Publisher};
 use openline_bench::wire::{TEXT, client_frame, payload, upgrade_request};
 
 use super::kinds::{Kind, post};
-use super::{Job, Measure, Workload, bytes, cost, cpu, nanoseconds, rate, started};
+use super::{Job, Measure, Run, Workload, bytes, cost, cpu, nanoseconds, rate, started};
 use crate::plan::Plan;
 use crate::servers::{NCHAN, OPENLINE, PUSH, Place, Program, RAW, Running};
 
@@ -24,8 +24,8 @@ pub(super) const FANOUT: Workload = Workload {
     name: "fanout",
     title: "Fan-out",
     about: "One publisher, many subscribers by WebSocket, messages of 125 bytes; so many publications are on their way at \
-        once, each counted as done when all have it. *raw* sends what one receive gave it, which may be several frames, to each \
-        subscriber in one send; it is published to by a WebSocket, the others by HTTP on one kept-alive connection, which Sockudo closes after each. \
+        once, each counted as done when all have it; *8 at once* are sent in one write, and the next ones when all of them are done. *raw* sends \
+        what one receive gave it, which may be several frames, to each subscriber in one send; it is published to by a WebSocket, the others by HTTP on one kept-alive connection, which Sockudo closes after each. \
         [What each delivers](#push-servers-beside-it) is told below.",
     measures: &[DELIVERY_CPU, DELIVERY_RATE, DELIVERY_WIRE],
     reference: Some(RAW),
@@ -33,12 +33,18 @@ pub(super) const FANOUT: Workload = Workload {
     jobs: |plan, _| {
         let mut jobs = Vec::new();
         for (subscribers, outstanding) in [(1_000, 1), (1_000, 8), (10_000, 1), (10_000, 8)] {
-            let case = format!(
-                "{} subscribers, {outstanding} outstanding",
-                thousands(subscribers)
-            );
+            let shape = Shape::new(subscribers, outstanding);
             for kind in Kind::ALL {
-                jobs.push(fanout(plan, &case, kind, subscribers, outstanding));
+                jobs.push(fanout(plan, shape, kind));
+            }
+            if outstanding > 1 {
+                let shape = Shape {
+                    at_once: outstanding,
+                    ..shape
+                };
+                for kind in [Kind::Raw, Kind::Openline, Kind::UWebSockets] {
+                    jobs.push(fanout(plan, shape, kind));
+                }
             }
         }
         Ok(jobs)
@@ -52,39 +58,68 @@ pub(super) fn thousands(count: usize) -> String {
     }
 }
 
-pub(super) fn fanout(
-    plan: &Plan,
-    case: &str,
-    kind: Kind,
-    subscribers: usize,
-    outstanding: u64,
-) -> Job {
+/// Publications of so many bytes to so many subscribers.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Shape {
+    pub(super) subscribers: usize,
+    /// So many publications are on their way at once.
+    pub(super) outstanding: u64,
+    /// So many are sent in one write.
+    pub(super) at_once: u64,
+    pub(super) size: usize,
+}
+
+impl Shape {
+    pub(super) const fn new(subscribers: usize, outstanding: u64) -> Self {
+        Self {
+            subscribers,
+            outstanding,
+            at_once: 1,
+            size: 125,
+        }
+    }
+
+    pub(super) fn name(self) -> String {
+        let how = match self.at_once {
+            1 => format!("{} outstanding", self.outstanding),
+            at_once => format!("{at_once} at once"),
+        };
+        format!("{} subscribers, {how}", thousands(self.subscribers))
+    }
+}
+
+pub(super) fn fanout(plan: &Plan, shape: Shape, kind: Kind) -> Job {
+    /// Of payload, in one measurement.
+    const BYTES: u64 = 2 << 30;
     // Eight at once are cheaper to those that put them together, and take longer to be told from noise.
-    let deliveries = if outstanding > 1 && matches!(kind, Kind::Raw | Kind::Openline) {
+    let gathers = matches!(kind, Kind::Raw | Kind::Openline | Kind::UWebSockets);
+    let deliveries = if shape.outstanding > 1 && gathers {
         plan.deliveries * 3
     } else {
         plan.deliveries
     };
-    let rounds = if subscribers > 1_000 {
+    let deliveries = deliveries.min(BYTES / shape.size as u64);
+    let rounds = if shape.subscribers > 1_000 {
         plan.long_rounds
     } else {
         plan.rounds
     };
     let load = Fanout {
-        subscribers,
-        publications: (deliveries / subscribers as u64).max(2 * outstanding),
-        outstanding,
+        subscribers: shape.subscribers,
+        publications: (deliveries / shape.subscribers as u64).max(2 * shape.outstanding),
+        outstanding: shape.outstanding,
+        at_once: shape.at_once,
         stalled: 0,
         watch_memory: false,
     };
     Job {
-        case: case.to_owned(),
+        case: shape.name(),
         server: kind.name().to_owned(),
         program: Some(kind.program()),
         rounds,
-        run: Box::new(move |running| {
+        run: Run::alone(move |running| {
             let running = started(running)?;
-            let publisher = kind.publisher(running.port, &payload(125));
+            let publisher = kind.publisher(running.port, &payload(shape.size));
             let done = load::fanout(&kind.target(running.port), &publisher, running.pid(), &load)?;
             let wire = ("wire", done.wire);
             Ok(cost(done.cost).into_iter().chain([wire]).collect())
@@ -116,31 +151,59 @@ const PLAIN: &str = "plain";
 pub(super) const DEFLATE: Workload = Workload {
     name: "fanout-deflate",
     title: "Fan-out with compression",
-    about: "A program on the library that sends what it hears to all others, a message of 0.7 KB, 1,000 subscribers, one at a time: \
-        compressed once for all, against one without compression whose messages are as long as the compressed ones.",
+    about: "A message of 0.7 KB to 1,000 subscribers, one at a time: compressed once for all, against plain messages as long as the \
+        compressed ones. By a program on the library that sends what it hears to all others, and by the push server.",
     measures: &[DELIVERY_CPU, DELIVERY_RATE],
     reference: Some(PLAIN),
     one_scale: false,
     jobs: |plan, place| {
-        const OFFER: &str = "Sec-WebSocket-Extensions: permessage-deflate; client_no_context_takeover; server_no_context_takeover\r\n";
-        fn compressed(port: u16) -> Target {
-            Target {
-                request: upgrade_request(port, "/", OFFER),
-                ..Target::websocket(port, "/")
-            }
+        let library = Deflating {
+            name: "library",
+            plain: Program::Own("fan", None),
+            deflating: Program::Own("fan-deflate", None),
+            path: "/",
+            by_post: false,
+        };
+        let push = |compression| Program::Push {
+            workers: 1,
+            tls: false,
+            compression,
+        };
+        let push = Deflating {
+            name: "push server",
+            plain: push(false),
+            deflating: push(true),
+            path: "/channels/bench",
+            by_post: true,
+        };
+        let mut jobs = Vec::new();
+        for one in [library, push] {
+            jobs.extend(one.jobs(plan, place)?);
         }
+        Ok(jobs)
+    },
+};
+
+/// A server with compression, and the same without.
+#[derive(Clone, Debug)]
+struct Deflating {
+    name: &'static str,
+    plain: Program,
+    deflating: Program,
+    /// Where one listens, and publishes: by HTTP, or else by WebSocket.
+    path: &'static str,
+    by_post: bool,
+}
+
+impl Deflating {
+    fn jobs(self, plan: &Plan, place: &Place) -> io::Result<[Job; 2]> {
         let load = Fanout {
             subscribers: 1_000,
             publications: plan.deliveries / 1_000,
             outstanding: 1,
+            at_once: 1,
             stalled: 0,
             watch_memory: false,
-        };
-        let deflating = move |running: &Running, load: &Fanout| {
-            // The publisher's own messages go uncompressed, which is a sender's right.
-            let publisher =
-                Publisher::Frame(compressed(running.port), client_frame(TEXT, &telling()));
-            load::fanout(&compressed(running.port), &publisher, running.pid(), load)
         };
         // How long a frame becomes.
         let few = Fanout {
@@ -148,36 +211,55 @@ pub(super) const DEFLATE: Workload = Workload {
             publications: 2,
             ..load.clone()
         };
-        let wire = deflating(&Program::Own("fan-deflate", None).start(place)?, &few)?.wire;
+        let body = telling();
+        let wire = self
+            .fanout(&self.deflating.start(place)?, true, &body, &few)?
+            .wire;
         let size = wire as usize - if wire < 128.0 { 2 } else { 4 };
-        let case = format!("{size} bytes of {}", telling().len());
-        let plain = load.clone();
-        Ok(vec![
+        let case = format!("{}, {size} bytes of {}", self.name, body.len());
+        let job = |server: &str, program: &Program, offers: bool, body: Vec<u8>| {
+            let (one, load) = (self.clone(), load.clone());
             Job {
                 case: case.clone(),
-                server: PLAIN.to_owned(),
-                program: Some(Program::Own("fan", None)),
+                server: server.to_owned(),
+                program: Some(program.clone()),
                 rounds: plan.rounds,
-                run: Box::new(move |running| {
-                    let running = started(running)?;
-                    let target = Target::websocket(running.port, "/");
-                    let publisher =
-                        Publisher::Frame(target.clone(), client_frame(TEXT, &payload(size)));
-                    Ok(cost(
-                        load::fanout(&target, &publisher, running.pid(), &plain)?.cost,
-                    ))
+                run: Run::alone(move |running| {
+                    let done = one.fanout(started(running)?, offers, &body, &load)?;
+                    Ok(cost(done.cost))
                 }),
-            },
-            Job {
-                case,
-                server: COMPRESSED.to_owned(),
-                program: Some(Program::Own("fan-deflate", None)),
-                rounds: plan.rounds,
-                run: Box::new(move |running| Ok(cost(deflating(started(running)?, &load)?.cost))),
-            },
+            }
+        };
+        Ok([
+            job(PLAIN, &self.plain, false, payload(size)),
+            job(COMPRESSED, &self.deflating, true, body),
         ])
-    },
-};
+    }
+
+    /// To subscribers that offer permessage-deflate, or do not.
+    fn fanout(
+        &self,
+        running: &Running,
+        offers: bool,
+        body: &[u8],
+        load: &Fanout,
+    ) -> io::Result<Delivered> {
+        const OFFER: &str = "Sec-WebSocket-Extensions: permessage-deflate; client_no_context_takeover; server_no_context_takeover\r\n";
+        let (port, path) = (running.port, self.path);
+        let target = Target {
+            request: upgrade_request(port, path, if offers { OFFER } else { "" }),
+            least: 125,
+            ..Target::websocket(port, path)
+        };
+        let publisher = if self.by_post {
+            Publisher::Request(port, post(port, path, body))
+        } else {
+            // The publisher's own messages go uncompressed, which is a sender's right.
+            Publisher::Frame(target.clone(), client_frame(TEXT, body))
+        };
+        load::fanout(&target, &publisher, running.pid(), load)
+    }
+}
 
 const HYPER: &str = "hyper";
 
@@ -199,7 +281,7 @@ pub(super) const PUBLISH: Workload = Workload {
             server: server.to_owned(),
             program: Some(program),
             rounds: plan.rounds,
-            run: Box::new(move |running| {
+            run: Run::alone(move |running| {
                 let running = started(running)?;
                 let request = post(running.port, path, &payload(125));
                 Ok(cost(load::publish(
@@ -264,12 +346,13 @@ pub(super) const STALLED: Workload = Workload {
             server: server.to_owned(),
             program: Some(Kind::Openline.program()),
             rounds: plan.rounds,
-            run: Box::new(move |running| {
+            run: Run::alone(move |running| {
                 let running = started(running)?;
                 let load = Fanout {
                     subscribers: 1_000,
                     publications: 120,
                     outstanding: 1,
+                    at_once: 1,
                     stalled,
                     watch_memory: true,
                 };

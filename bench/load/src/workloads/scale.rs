@@ -2,10 +2,10 @@
 
 use openline_bench::link::Target;
 
-use super::echo::{Shape, echo, raw_and_ours};
+use super::echo::{Shape, echo, raw_and_ours, size_name};
 use super::kinds::Kind;
 use super::memory::{OPENED_MEASURES, idle};
-use super::push::{fanout, thousands};
+use super::push::{self, fanout, thousands};
 use super::{Job, MESSAGE_MEASURES, Measure, Workload, cpu, rate};
 use crate::servers::{PUSH, Program, RAW};
 
@@ -41,14 +41,16 @@ pub(super) const WORKERS: Workload = Workload {
         }
         for outstanding in [1, 8] {
             for (name, workers) in [(ONE, 1), (TWO, 2)] {
-                let case = format!("fan-out, 1,000 subscribers, {outstanding} outstanding");
+                let job = fanout(plan, push::Shape::new(1_000, outstanding), Kind::Openline);
                 jobs.push(Job {
+                    case: format!("fan-out, {}", job.case),
                     server: name.to_owned(),
                     program: Some(Program::Push {
                         workers,
                         tls: false,
+                        compression: false,
                     }),
-                    ..fanout(plan, &case, Kind::Openline, 1_000, outstanding)
+                    ..job
                 });
             }
         }
@@ -129,7 +131,7 @@ pub(super) const SIZES: Workload = Workload {
             for (server, program) in raw_and_ours(size) {
                 let shape = Shape::new(16, size, 1);
                 jobs.push(Job {
-                    case: shape.size_name(),
+                    case: size_name(size),
                     rounds: plan.long_rounds,
                     ..echo(plan, shape, server, program, false)
                 });
@@ -150,10 +152,36 @@ pub(super) const SUBSCRIBERS: Workload = Workload {
         let mut jobs = Vec::new();
         for subscribers in up_to(&[100, 1_000, 10_000], plan.leave_out) {
             for kind in [Kind::Raw, Kind::Openline] {
-                let case = format!("{} subscribers", thousands(subscribers));
                 jobs.push(Job {
+                    case: format!("{} subscribers", thousands(subscribers)),
                     rounds: plan.long_rounds,
-                    ..fanout(plan, &case, kind, subscribers, 1)
+                    ..fanout(plan, push::Shape::new(subscribers, 1), kind)
+                });
+            }
+        }
+        Ok(jobs)
+    },
+};
+
+pub(super) const PUBLICATIONS: Workload = Workload {
+    name: "growth-publications",
+    title: "Growth with the size of publications",
+    about: "Fan-out by the push server to 1,000 subscribers, one publication at a time.",
+    measures: EITHER_MEASURES,
+    reference: Some(RAW),
+    one_scale: false,
+    jobs: |plan, _| {
+        let mut jobs = Vec::new();
+        for size in up_to(&[125, 1_024, 8_192, 65_536], plan.leave_out) {
+            for kind in [Kind::Raw, Kind::Openline] {
+                let shape = push::Shape {
+                    size,
+                    ..push::Shape::new(1_000, 1)
+                };
+                jobs.push(Job {
+                    case: size_name(size),
+                    rounds: plan.long_rounds,
+                    ..fanout(plan, shape, kind)
                 });
             }
         }

@@ -1,4 +1,4 @@
-//! The codec alone: `codec list` tells what there is, `codec run CASE WHO MILLISECONDS` prints nanoseconds.
+//! The codec alone: `codec list` tells what there is, `codec run CASE MILLISECONDS` prints the nanoseconds of all who do it.
 
 use std::hint::black_box;
 use std::io::{self, IoSlice, Read, Write};
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use futures_util::{FutureExt as _, SinkExt as _, StreamExt as _};
-use openline_bench::wire::{TEXT, client_frame, payload};
+use openline_bench::wire::{BINARY, TEXT, client_frame, payload};
 use openline_proto::{Config, Connection, Event, Header, Input, Opcode, Role};
 use sockudo_ws::protocol::Protocol;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -65,71 +65,105 @@ fn main() -> io::Result<()> {
             JOBS.iter()
                 .try_for_each(|(case, who)| writeln!(out, "{case}\t{who}"))
         }
-        ["run", case, who, milliseconds] => {
+        ["run", case, milliseconds] => {
             let time = Duration::from_millis(milliseconds.parse().map_err(io::Error::other)?);
-            let nanoseconds =
-                run(case, who, time).ok_or_else(|| io::Error::other("there is no such job"))?;
-            writeln!(io::stdout(), "{nanoseconds}")
+            let whos = JOBS.iter().filter(|(other, _)| *other == case);
+            let turns: Option<Vec<(&str, Turn)>> = whos
+                .map(|&(_, who)| Some((who, prepare(case, who)?)))
+                .collect();
+            let turns = turns.ok_or_else(|| io::Error::other("there is no such case"))?;
+            let mut out = io::stdout().lock();
+            clock(turns, time)
+                .into_iter()
+                .try_for_each(|(who, call)| writeln!(out, "{who}\t{}", call / units(case)))
         }
         _ => Err(io::Error::other(
-            "usage: codec list, or codec run CASE WHO MILLISECONDS",
+            "usage: codec list, or codec run CASE MILLISECONDS",
         )),
     }
 }
 
-fn run(case: &str, who: &str, time: Duration) -> Option<f64> {
-    let each = match (case, who) {
-        (MASK_LARGE, _) => mask(who, 1 << 20, time),
-        (MASK_SMALL, _) => mask(who, 4096, time),
-        (UTF8, OPENLINE) => receive(time, TEXT, |event| matches!(event, Event::Text(_))),
-        (UTF8, SIMDUTF8) => receive(time, openline_bench::wire::BINARY, |event| match event {
-            Event::Binary(bytes) => simdutf8::basic::from_utf8(bytes).is_ok(),
-            _ => false,
-        }),
-        (DECODE_FRAME, _) => decode_frame(who, time)? / BATCH as f64,
-        (ENCODE_FRAME, _) => encode_frame(who, time)? / BATCH as f64,
-        (RECEIVE, _) => receive_messages(who, time)? / BATCH as f64,
-        (SEND, _) => send_messages(who, time)? / BATCH as f64,
-        _ => return None,
-    };
-    Some(each)
-}
+/// Does what is measured, so many times.
+type Turn = Box<dyn FnMut(u32)>;
 
-/// Nanoseconds of one call: the median of short stretches, so that what interrupts some of them does not count.
-fn clock(time: Duration, mut call: impl FnMut()) -> f64 {
-    const STRETCH: Duration = Duration::from_micros(200);
-    let begun = Instant::now();
-    let mut calls = 0u32;
-    while begun.elapsed() < time / 10 {
-        call();
-        calls += 1;
-    }
-    let stretch =
-        (f64::from(calls) * STRETCH.as_secs_f64() / begun.elapsed().as_secs_f64()).max(1.0) as u32;
-    let mut stretches = Vec::new();
-    let begun = Instant::now();
-    while begun.elapsed() < time || stretches.len() < 5 {
-        let start = Instant::now();
-        for _ in 0..stretch {
+fn turn(mut call: impl FnMut() + 'static) -> Turn {
+    Box::new(move |calls| {
+        for _ in 0..calls {
             call();
         }
-        stretches.push(start.elapsed().as_nanos() as f64 / f64::from(stretch));
-    }
-    stretches.sort_unstable_by(f64::total_cmp);
-    stretches[stretches.len() / 2]
+    })
 }
 
-fn mask(who: &str, size: usize, time: Duration) -> f64 {
+fn prepare(case: &str, who: &str) -> Option<Turn> {
+    match (case, who) {
+        (MASK_LARGE, _) => Some(mask(who, 1 << 20)),
+        (MASK_SMALL, _) => Some(mask(who, 4096)),
+        (UTF8, OPENLINE) => Some(receive(TEXT, |event| matches!(event, Event::Text(_)))),
+        (UTF8, SIMDUTF8) => Some(receive(BINARY, |event| match event {
+            Event::Binary(bytes) => simdutf8::basic::from_utf8(bytes).is_ok(),
+            _ => false,
+        })),
+        (DECODE_FRAME, _) => decode_frame(who),
+        (ENCODE_FRAME, _) => encode_frame(who),
+        (RECEIVE, _) => receive_messages(who),
+        (SEND, _) => send_messages(who),
+        _ => None,
+    }
+}
+
+/// Of how many frames or messages the time of a call is told.
+fn units(case: &str) -> f64 {
+    match case {
+        MASK_LARGE | MASK_SMALL | UTF8 => 1.0,
+        _ => BATCH as f64,
+    }
+}
+
+/// Nanoseconds of one call of each. They have short stretches in turns, for so long in all, and of a hundred stretches the tenth
+/// fastest counts: whatever else the machine does makes some slower, and none faster.
+fn clock(turns: Vec<(&str, Turn)>, time: Duration) -> Vec<(&str, f64)> {
+    const STRETCH: Duration = Duration::from_micros(100);
+    let mut clocks: Vec<(&str, Turn, u32, Vec<f64>)> = turns
+        .into_iter()
+        .map(|(who, mut turn)| {
+            let mut calls = 1;
+            while elapsed(&mut turn, calls) < STRETCH && calls < 1 << 20 {
+                calls *= 2;
+            }
+            (who, turn, calls, Vec::new())
+        })
+        .collect();
+    let begun = Instant::now();
+    while begun.elapsed() < time || clocks.iter().any(|(.., stretches)| stretches.is_empty()) {
+        for (_, turn, calls, stretches) in &mut clocks {
+            // What another one left in the caches is cleared by the first call.
+            turn(1);
+            let stretch = elapsed(turn, *calls);
+            stretches.push(stretch.as_nanos() as f64 / f64::from(*calls));
+        }
+    }
+    clocks
+        .into_iter()
+        .map(|(who, _, _, mut stretches)| {
+            stretches.sort_unstable_by(f64::total_cmp);
+            (who, stretches[stretches.len() / 10])
+        })
+        .collect()
+}
+
+fn elapsed(turn: &mut Turn, calls: u32) -> Duration {
+    let start = Instant::now();
+    turn(calls);
+    start.elapsed()
+}
+
+fn mask(who: &str, size: usize) -> Turn {
     let from = payload(size);
     let mut to = from.clone();
     if who == MEMCPY {
-        clock(time, || {
-            black_box(&mut to).copy_from_slice(black_box(&from))
-        })
+        turn(move || black_box(&mut to).copy_from_slice(black_box(&from)))
     } else {
-        clock(time, || {
-            openline_proto::mask(black_box(&mut to), black_box([1, 2, 3, 4]), 0)
-        })
+        turn(move || openline_proto::mask(black_box(&mut to), black_box([1, 2, 3, 4]), 0))
     }
 }
 
@@ -145,12 +179,12 @@ fn mixed(size: usize) -> Vec<u8> {
     text.into_bytes()
 }
 
-fn receive(time: Duration, opcode: u8, mut is_right: impl FnMut(&Event<'_>) -> bool) -> f64 {
+fn receive(opcode: u8, mut is_right: impl FnMut(&Event<'_>) -> bool + 'static) -> Turn {
     let frame = client_frame(opcode, &mixed(64 * 1024));
     let now = Instant::now();
     let mut connection = Connection::server(Arc::new(Config::default()), now);
     let mut bytes = frame.clone();
-    clock(time, || {
+    turn(move || {
         bytes.copy_from_slice(&frame);
         let event = connection.handle_input(now, &mut Input::new(&mut bytes));
         assert!(
@@ -160,13 +194,13 @@ fn receive(time: Duration, opcode: u8, mut is_right: impl FnMut(&Event<'_>) -> b
     })
 }
 
-/// Nanoseconds of [`BATCH`] frames, payloads unmasked. The bytes are copied to where the codec wants them.
-fn decode_frame(who: &str, time: Duration) -> Option<f64> {
+/// [`BATCH`] frames, payloads unmasked. The bytes are copied to where the codec wants them.
+fn decode_frame(who: &str) -> Option<Turn> {
     let frames = client_frame(TEXT, &payload(SIZE)).repeat(BATCH);
     Some(match who {
         OPENLINE => {
             let mut bytes = frames.clone();
-            clock(time, || {
+            turn(move || {
                 bytes.copy_from_slice(&frames);
                 let mut rest = &mut bytes[..];
                 let mut count = 0;
@@ -185,7 +219,7 @@ fn decode_frame(who: &str, time: Duration) -> Option<f64> {
         "yawc" => {
             let mut decoder = yawc::codec::Decoder::new(yawc::Role::Server, 1 << 20);
             let mut bytes = BytesMut::new();
-            clock(time, || {
+            turn(move || {
                 bytes.extend_from_slice(&frames);
                 let mut count = 0;
                 while let Ok(Some(frame)) = decoder.decode(&mut bytes) {
@@ -198,7 +232,7 @@ fn decode_frame(who: &str, time: Duration) -> Option<f64> {
         "sockudo-ws" => {
             let mut parser = sockudo_ws::frame::FrameParser::new(1 << 20, true);
             let mut bytes = BytesMut::new();
-            clock(time, || {
+            turn(move || {
                 bytes.extend_from_slice(&frames);
                 let mut count = 0;
                 while let Ok(Some(frame)) = parser.parse(&mut bytes) {
@@ -212,12 +246,12 @@ fn decode_frame(who: &str, time: Duration) -> Option<f64> {
     })
 }
 
-/// Nanoseconds of [`BATCH`] frames, appended to one buffer.
-fn encode_frame(who: &str, time: Duration) -> Option<f64> {
+/// [`BATCH`] frames, appended to one buffer.
+fn encode_frame(who: &str) -> Option<Turn> {
     let shared = Bytes::from(payload(SIZE));
     let mut out = BytesMut::with_capacity(64 * 1024);
     Some(match who {
-        OPENLINE => clock(time, || {
+        OPENLINE => turn(move || {
             for _ in 0..BATCH {
                 let header = Header {
                     fin: true,
@@ -234,7 +268,7 @@ fn encode_frame(who: &str, time: Duration) -> Option<f64> {
         }),
         "yawc" => {
             let mut encoder = yawc::codec::Encoder::new(yawc::Role::Server);
-            clock(time, || {
+            turn(move || {
                 for _ in 0..BATCH {
                     let done = encoder.encode(yawc::Frame::text(shared.clone()), &mut out);
                     assert!(done.is_ok());
@@ -243,7 +277,7 @@ fn encode_frame(who: &str, time: Duration) -> Option<f64> {
                 out.clear();
             })
         }
-        "sockudo-ws" => clock(time, || {
+        "sockudo-ws" => turn(move || {
             for _ in 0..BATCH {
                 sockudo_ws::frame::encode_frame(
                     &mut out,
@@ -260,15 +294,15 @@ fn encode_frame(who: &str, time: Duration) -> Option<f64> {
     })
 }
 
-/// Nanoseconds of [`BATCH`] messages of text, checked, from a stream or a buffer in memory.
-fn receive_messages(who: &str, time: Duration) -> Option<f64> {
+/// [`BATCH`] messages of text, checked, from a stream or a buffer in memory.
+fn receive_messages(who: &str) -> Option<Turn> {
     let frames = client_frame(TEXT, &payload(SIZE)).repeat(BATCH);
     Some(match who {
         OPENLINE => {
             let now = Instant::now();
             let mut connection = Connection::server(Arc::new(Config::default()), now);
             let mut bytes = frames.clone();
-            clock(time, || {
+            turn(move || {
                 bytes.copy_from_slice(&frames);
                 let mut input = Input::new(&mut bytes);
                 let mut count = 0;
@@ -282,7 +316,7 @@ fn receive_messages(who: &str, time: Duration) -> Option<f64> {
         "tungstenite" => {
             use tungstenite::protocol::{Role, WebSocket};
             let mut ws = WebSocket::from_raw_socket(Memory::new(frames), Role::Server, None);
-            clock(time, || {
+            turn(move || {
                 for _ in 0..BATCH {
                     black_box(ws.read().expect("a message"));
                 }
@@ -293,7 +327,7 @@ fn receive_messages(who: &str, time: Duration) -> Option<f64> {
                 Memory::new(frames),
                 fastwebsockets::Role::Server,
             );
-            clock(time, || {
+            turn(move || {
                 for _ in 0..BATCH {
                     let frame = ws
                         .read_frame()
@@ -305,7 +339,7 @@ fn receive_messages(who: &str, time: Duration) -> Option<f64> {
         }
         "tokio-websockets" => {
             let mut ws = tokio_websockets::ServerBuilder::new().serve(Memory::new(frames));
-            clock(time, || {
+            turn(move || {
                 for _ in 0..BATCH {
                     let message = ws.next().now_or_never().expect("memory is always ready");
                     assert!(black_box(message.expect("a message").is_ok()));
@@ -316,7 +350,7 @@ fn receive_messages(who: &str, time: Duration) -> Option<f64> {
             let mut protocol = Protocol::new(sockudo_ws::Role::Server, 1 << 20, 1 << 20);
             let mut bytes = BytesMut::new();
             let mut messages = Vec::new();
-            clock(time, || {
+            turn(move || {
                 bytes.extend_from_slice(&frames);
                 let decoded = protocol.process_into(&mut bytes, &mut messages);
                 assert!(decoded.is_ok());
@@ -328,14 +362,14 @@ fn receive_messages(who: &str, time: Duration) -> Option<f64> {
     })
 }
 
-/// Nanoseconds of [`BATCH`] messages of text, to a stream in memory, or as far as the bytes for one are at hand.
-fn send_messages(who: &str, time: Duration) -> Option<f64> {
+/// [`BATCH`] messages of text, to a stream in memory, or as far as the bytes for one are at hand.
+fn send_messages(who: &str) -> Option<Turn> {
     let text = String::from_utf8(payload(SIZE)).expect("a payload is text");
     let shared = Bytes::from(text.clone());
     Some(match who {
         OPENLINE => {
             let mut connection = Connection::server(Arc::new(Config::default()), Instant::now());
-            clock(time, || {
+            turn(move || {
                 for _ in 0..BATCH {
                     assert!(connection.send_text(&text).is_ok());
                 }
@@ -354,7 +388,7 @@ fn send_messages(who: &str, time: Duration) -> Option<f64> {
             use tungstenite::protocol::{Role, WebSocket};
             let mut ws = WebSocket::from_raw_socket(Memory::new(Vec::new()), Role::Server, None);
             let text = tungstenite::Utf8Bytes::try_from(shared).expect("a payload is text");
-            clock(time, || {
+            turn(move || {
                 for _ in 0..BATCH {
                     let message = tungstenite::Message::Text(text.clone());
                     assert!(ws.write(message).is_ok());
@@ -366,7 +400,7 @@ fn send_messages(who: &str, time: Duration) -> Option<f64> {
             let stream = Memory::new(Vec::new());
             let mut ws =
                 fastwebsockets::WebSocket::after_handshake(stream, fastwebsockets::Role::Server);
-            clock(time, || {
+            turn(move || {
                 for _ in 0..BATCH {
                     let frame =
                         fastwebsockets::Frame::text(fastwebsockets::Payload::Borrowed(&shared));
@@ -381,7 +415,7 @@ fn send_messages(who: &str, time: Duration) -> Option<f64> {
         "tokio-websockets" => {
             let mut ws = tokio_websockets::ServerBuilder::new().serve(Memory::new(Vec::new()));
             let payload = tokio_websockets::Payload::from(shared);
-            clock(time, || {
+            turn(move || {
                 for _ in 0..BATCH {
                     let message = tokio_websockets::Message::text(payload.clone());
                     let fed = ws
@@ -397,7 +431,7 @@ fn send_messages(who: &str, time: Duration) -> Option<f64> {
         "sockudo-ws" => {
             let mut protocol = Protocol::new(sockudo_ws::Role::Server, 1 << 20, 1 << 20);
             let mut out = BytesMut::with_capacity(64 * 1024);
-            clock(time, || {
+            turn(move || {
                 for _ in 0..BATCH {
                     let message = sockudo_ws::Message::Text(shared.clone());
                     assert!(protocol.encode_message(&message, &mut out).is_ok());
