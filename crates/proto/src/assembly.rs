@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use crate::error::ProtocolError;
 use crate::frame::{Header, Opcode};
-use crate::inbound::{Frame, Inbound, Input, unmask};
+use crate::inbound::{Frame, Inbound, Input, Whole, unmask};
 use crate::message::{Event, Kind, Payload, Piece, Text};
 use crate::timers::MessageClock;
 use crate::trace;
@@ -97,7 +97,12 @@ impl Inbound {
                     let payload = input.take(header.length as usize);
                     unmask(payload, header.mask, 0);
                     trace::received(&header, payload);
-                    return whole_message(kind, payload, in_pieces).map(Some);
+                    let whole = Whole {
+                        kind,
+                        payload,
+                        ascii: false,
+                    };
+                    return whole.event(in_pieces).map(Some);
                 }
                 self.message = Some(Box::new(Assembly::new(kind, compressed, now)));
             }
@@ -351,28 +356,33 @@ impl Assembly {
     }
 }
 
-#[inline]
-pub(crate) fn whole_message(
-    kind: Kind,
-    payload: &[u8],
-    in_pieces: bool,
-) -> Result<Event<'_>, ProtocolError> {
-    let event = match kind {
-        Kind::Text => match simdutf8::basic::from_utf8(payload) {
-            Ok(text) => Event::Text(Text::Lent(text)),
-            Err(_) => return Err(ProtocolError::InvalidUtf8),
-        },
-        Kind::Binary => Event::Binary(Payload::Lent(payload)),
-    };
-    Ok(match in_pieces {
-        true => Event::Piece(Piece {
-            kind,
-            payload: Payload::Lent(payload),
-            first: true,
-            last: true,
-        }),
-        false => event,
-    })
+impl<'b> Whole<'b> {
+    #[inline]
+    pub(crate) fn event(self, in_pieces: bool) -> Result<Event<'b>, ProtocolError> {
+        let event = match self.kind {
+            Kind::Text => Event::Text(Text::Lent(self.text()?)),
+            Kind::Binary => Event::Binary(Payload::Lent(self.payload)),
+        };
+        Ok(match in_pieces {
+            true => Event::Piece(Piece {
+                kind: self.kind,
+                payload: Payload::Lent(self.payload),
+                first: true,
+                last: true,
+            }),
+            false => event,
+        })
+    }
+
+    fn text(&self) -> Result<&'b str, ProtocolError> {
+        /// Up to so many bytes of ASCII, `std` is done before a wider check has begun.
+        const SHORT: usize = 512;
+        let text = match self.ascii && self.payload.len() <= SHORT {
+            true => std::str::from_utf8(self.payload).ok(),
+            false => simdutf8::basic::from_utf8(self.payload).ok(),
+        };
+        text.ok_or(ProtocolError::InvalidUtf8)
+    }
 }
 
 /// Makes room for `count` bytes: by doubling, but never for more than `most`, and never by a declared length alone.

@@ -97,7 +97,8 @@ impl Connection {
         input: &mut Input<'b>,
     ) -> Result<Option<Event<'b>>, ProtocolError> {
         let event = self.inbound.handle_input(now, input);
-        self.react(now, event)
+        self.react(now, &event);
+        event
     }
 
     /// The same, with messages told in pieces ([`Event::Piece`]), as they come and however long they are: nothing is kept
@@ -115,7 +116,8 @@ impl Connection {
         input: &mut Input<'b>,
     ) -> Result<Option<Event<'b>>, ProtocolError> {
         let event = self.inbound.handle_input_in_pieces(now, input);
-        self.react(now, event)
+        self.react(now, &event);
+        event
     }
 
     /// See [`Inbound::discard`].
@@ -123,21 +125,12 @@ impl Connection {
         self.inbound.discard(now);
     }
 
-    fn react<'b>(
-        &mut self,
-        now: Instant,
-        event: Result<Option<Event<'b>>, ProtocolError>,
-    ) -> Result<Option<Event<'b>>, ProtocolError> {
+    #[inline]
+    fn react(&mut self, now: Instant, event: &Result<Option<Event<'_>>, ProtocolError>) {
         match event {
-            Ok(Some(event)) => {
-                self.outbound.react(now, &event);
-                Ok(Some(event))
-            }
-            Ok(None) => Ok(None),
-            Err(error) => {
-                self.outbound.fail(now, &error);
-                Err(error)
-            }
+            Ok(Some(event)) => self.outbound.react(now, event),
+            Ok(None) => {}
+            Err(error) => self.outbound.fail(now, error),
         }
     }
 

@@ -180,16 +180,16 @@ impl Header {
 
     /// FIN, RSV1 and the opcode.
     #[inline(always)]
-    pub(crate) const fn first_byte(&self) -> u8 {
-        let fin = if self.fin { 0x80 } else { 0 };
-        let rsv1 = if self.compressed { 0x40 } else { 0 };
-        fin | rsv1 | self.opcode as u8
+    pub(crate) const fn first_byte(fin: bool, compressed: bool, opcode: Opcode) -> u8 {
+        let fin = if fin { 0x80 } else { 0 };
+        let rsv1 = if compressed { 0x40 } else { 0 };
+        fin | rsv1 | opcode as u8
     }
 
     /// Appends the header's bytes to `out`, with the shortest form of the length.
     #[inline(always)]
     pub fn encode(&self, out: &mut impl BufMut) {
-        let first = self.first_byte();
+        let first = Self::first_byte(self.fin, self.compressed, self.opcode);
         let mask_bit = if self.mask.is_some() { 0x80 } else { 0 };
         // In parts of constant size: a copy of any other is a call, which costs more than the header.
         match self.length {

@@ -6,14 +6,14 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use crate::assembly::{Assembly, whole_message};
+use crate::assembly::Assembly;
 use crate::close::CloseReason;
 use crate::config::Config;
 use crate::deflate::inflate::Decompressor;
 use crate::error::{ProtocolError, Timeout};
 use crate::frame::{Header, MAX_CONTROL, Opcode, Role};
 use crate::handshake::deflate::Agreed;
-use crate::mask::{mask, mask_and_look};
+use crate::mask::{is_ascii_masked, mask};
 use crate::message::{Event, Kind, Payload};
 use crate::outbound::Outbound;
 use crate::timers::{Due, Timers};
@@ -71,11 +71,11 @@ pub struct Inbound {
 }
 
 /// A message that came whole.
-struct Whole<'b> {
-    kind: Kind,
-    payload: &'b [u8],
+pub(crate) struct Whole<'b> {
+    pub(crate) kind: Kind,
+    pub(crate) payload: &'b [u8],
     /// It was seen to be ASCII.
-    ascii: bool,
+    pub(crate) ascii: bool,
 }
 
 /// What the input ended in the middle of. A data frame's payload is no such thing: it goes to its message as it comes.
@@ -168,13 +168,17 @@ impl Inbound {
         now: Instant,
         input: &mut Input<'b>,
     ) -> Option<Result<(Kind, &'b [u8]), ProtocolError>> {
-        let whole = self.lend_whole(input)?;
-        if whole.kind == Kind::Text && !whole.ascii && !is_utf8(whole.payload) {
+        let Whole {
+            kind,
+            payload,
+            ascii,
+        } = self.lend_whole(input)?;
+        if kind == Kind::Text && !ascii && simdutf8::basic::from_utf8(payload).is_err() {
             self.stop();
             return Some(Err(ProtocolError::InvalidUtf8));
         }
         self.timers.received_message(now);
-        Some(Ok((whole.kind, whole.payload)))
+        Some(Ok((kind, payload)))
     }
 
     fn handle<'b>(
@@ -189,7 +193,7 @@ impl Inbound {
         }
         if let Some(whole) = self.lend_whole(input) {
             self.timers.received_message(now);
-            let event = whole_message(whole.kind, whole.payload, in_pieces);
+            let event = whole.event(in_pieces);
             if event.is_err() {
                 self.stop();
             }
@@ -285,8 +289,7 @@ impl Inbound {
     }
 
     /// What most frames are, an uncompressed message in one piece that is here: for those, half of the way is worth a
-    /// function. Everything else, and everything that is wrong, is left where it is; but text is still to be checked, unless
-    /// it is told to be ASCII.
+    /// function. Everything else, and everything that is wrong, is left where it is; but text that is not ASCII is still to be checked.
     #[inline(always)]
     fn lend_whole<'b>(&self, input: &mut Input<'b>) -> Option<Whole<'b>> {
         if self.over || self.cut.is_some() || self.message.is_some() {
@@ -306,10 +309,8 @@ impl Inbound {
             return None;
         }
         let payload = &mut input.take(end)[header..];
-        let ascii = match key {
-            Some(key) => mask_and_look(payload, key, 0),
-            None => false,
-        };
+        let ascii = kind == Kind::Text && key.is_some_and(|key| is_ascii_masked(payload, key));
+        unmask(payload, key, 0);
         trace::received_whole(kind, payload);
         Some(Whole {
             kind,
@@ -513,12 +514,6 @@ fn control_event(opcode: Opcode, payload: Payload<'_>) -> Result<Event<'_>, Prot
         Opcode::Pong => Ok(Event::Pong(payload)),
         _ => CloseReason::parse(&payload).map(Event::Close),
     }
-}
-
-/// Not inlined, since most text is ASCII and does not come here.
-#[inline(never)]
-fn is_utf8(bytes: &[u8]) -> bool {
-    simdutf8::basic::from_utf8(bytes).is_ok()
 }
 
 #[inline]

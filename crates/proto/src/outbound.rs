@@ -418,24 +418,26 @@ impl Outbound {
     #[inline(always)]
     fn push_inline(&mut self, opcode: Opcode, fin: bool, compressed: bool, payload: &[u8]) {
         trace::sent(opcode, fin, compressed, payload.len(), payload);
-        let mut header = Header {
+        match payload.len() {
+            short @ 0..=125 if self.mask_key.is_none() => {
+                let first = Header::first_byte(fin, compressed, opcode);
+                self.outbox.push([first, short as u8], payload);
+            }
+            _ => self.push_any(opcode, fin, compressed, payload),
+        }
+    }
+
+    /// Whatever needs more than the shortest header.
+    #[inline(never)]
+    fn push_any(&mut self, opcode: Opcode, fin: bool, compressed: bool, payload: &[u8]) {
+        let header = Header {
             fin,
             opcode,
             compressed,
-            mask: None,
+            mask: self.mask_key.map(|key| key()),
             length: payload.len() as u64,
         };
-        match (self.mask_key, payload.len()) {
-            (None, short @ 0..=125) => {
-                let header = [header.first_byte(), short as u8];
-                self.outbox.push(header, payload);
-            }
-            (None, _) => self.outbox.push_header(&header, payload),
-            (Some(key), _) => {
-                header.mask = Some(key());
-                self.outbox.push_header(&header, payload);
-            }
-        }
+        self.outbox.push_header(&header, payload);
     }
 }
 

@@ -65,12 +65,24 @@ impl Outbox {
 
     /// The same with any header, which may ask for the payload to be masked.
     pub(crate) fn push_header(&mut self, header: &Header, payload: &[u8]) {
-        let mut bytes = [0; Header::MAX_SIZE];
-        let mut rest = &mut bytes[..];
-        header.encode(&mut rest);
-        let size = Header::MAX_SIZE - rest.len();
-        self.push([], &bytes[..size]);
-        self.push([], payload);
+        let first = Header::first_byte(header.fin, header.compressed, header.opcode);
+        match (header.mask, header.length) {
+            (None, length @ 126..=0xffff) => {
+                let [high, low] = (length as u16).to_be_bytes();
+                self.push([first, 126, high, low], payload);
+            }
+            (Some([a, b, c, d]), short @ 0..=125) => {
+                self.push([first, 0x80 | short as u8, a, b, c, d], payload);
+            }
+            _ => {
+                let mut bytes = [0; Header::MAX_SIZE];
+                let mut rest = &mut bytes[..];
+                header.encode(&mut rest);
+                let size = Header::MAX_SIZE - rest.len();
+                self.push([], &bytes[..size]);
+                self.push([], payload);
+            }
+        }
         if let (Some(key), Some(queue)) = (header.mask, &mut self.queue) {
             mask(&mut queue.own[queue.end - payload.len()..queue.end], key, 0);
         }
