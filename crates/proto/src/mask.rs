@@ -41,26 +41,29 @@ pub fn mask(data: &mut [u8], key: [u8; 4], phase: usize) {
 #[inline]
 pub(crate) fn is_ascii_masked(data: &[u8], key: [u8; 4]) -> bool {
     let key = u32::from_le_bytes(key);
-    let (blocks, rest) = data.as_chunks::<64>();
-    if !blocks.iter().all(|block| is_ascii(xor(*block, key))) {
-        return false;
-    }
-    let (words, rest) = rest.as_chunks::<4>();
-    let words = words
-        .iter()
-        .fold(0, |all, word| all | (u32::from_le_bytes(*word) ^ key));
-    let rest = rest
-        .iter()
-        .zip(key.to_le_bytes())
-        .fold(0, |all, (byte, key)| all | (byte ^ key));
-    is_ascii(words.to_le_bytes()) && rest.is_ascii()
+    let end_key = key.rotate_right(8 * (data.len() % 4) as u32);
+    are_blocks_ascii::<64>(data, key, end_key)
+        .or_else(|| are_blocks_ascii::<16>(data, key, end_key))
+        .unwrap_or_else(|| {
+            let keys = key.to_le_bytes().into_iter().cycle();
+            data.iter()
+                .zip(keys)
+                .all(|(byte, key)| (byte ^ key).is_ascii())
+        })
 }
 
+/// The same in blocks, of which the last one overlaps the one before it. Each is gathered before it is looked at, so that it is
+/// done in vectors. `None` for what is no whole block.
 #[inline(always)]
-fn is_ascii<const N: usize>(data: [u8; N]) -> bool {
-    let words = data.as_chunks::<4>().0.iter();
-    let all = words.fold(0, |all, word| all | u32::from_le_bytes(*word));
-    all & 0x8080_8080 == 0
+fn are_blocks_ascii<const N: usize>(data: &[u8], key: u32, end_key: u32) -> Option<bool> {
+    let is_ascii = |block: &[u8; N], key: u32| {
+        let words = block.as_chunks::<4>().0.iter();
+        let all = words.fold(0, |all, word| all | (u32::from_le_bytes(*word) ^ key));
+        all & 0x8080_8080 == 0
+    };
+    let end = data.last_chunk()?;
+    let (blocks, _) = data.as_chunks();
+    Some(blocks.iter().all(|block| is_ascii(block, key)) && is_ascii(end, end_key))
 }
 
 /// Of less than 16 bytes.

@@ -92,6 +92,11 @@ impl Outbound {
         if self.close.is_none() && self.rare.is_none() && !self.is_full() {
             return Ok(());
         }
+        self.check_what_is_rare()
+    }
+
+    #[cold]
+    fn check_what_is_rare(&self) -> Result<(), SendError> {
         self.check_room()?;
         match self.is_mid_message() {
             true => Err(SendError::Unfinished),
@@ -349,11 +354,20 @@ impl Outbound {
     #[inline]
     fn send_slice(&mut self, kind: Kind, payload: &[u8]) -> Result<(), SendError> {
         self.check_message()?;
-        match self.compressed(payload) {
-            Some(compressed) => self.push_owned(kind, true, compressed),
+        match self.compressor {
+            Some(_) => self.push_compressed(kind, payload),
             None => self.push_inline(kind.opcode(), true, false, payload),
         }
         Ok(())
+    }
+
+    /// Apart, so that messages that are not to be compressed are quick.
+    #[inline(never)]
+    fn push_compressed(&mut self, kind: Kind, payload: &[u8]) {
+        match self.compressed(payload) {
+            Some(compressed) => self.push_owned(kind, true, compressed),
+            None => self.push(kind.opcode(), true, false, payload),
+        }
     }
 
     #[inline]
