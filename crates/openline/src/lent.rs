@@ -58,6 +58,15 @@ impl MessageRef<'_> {
         }
     }
 
+    /// Its bytes, unless they have an owner.
+    #[inline]
+    pub(crate) const fn lent_bytes(&self) -> Option<(Kind, &[u8])> {
+        match &self.payload {
+            Body::Lent(bytes) => Some((self.kind, bytes)),
+            Body::Owned(_) => None,
+        }
+    }
+
     #[inline]
     pub(crate) fn queue_on(&self, outbound: &mut Outbound) -> Result<(), SendError> {
         match &self.payload {
@@ -84,14 +93,12 @@ impl Deref for MessageRef<'_> {
     }
 }
 
-/// A whole message in the read buffer. So small that it goes through registers.
+/// A whole message in the read buffer. Two numbers, so that it goes through registers.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Whole {
     kind: Kind,
-    /// The payload's length. The buffer has far less than 4 GiB.
-    length: u32,
-    /// Where it ends.
-    place: u32,
+    /// Where the payload ends, and in the lower half its length. The buffer has far less than 4 GiB.
+    place: u64,
 }
 
 impl Whole {
@@ -99,14 +106,13 @@ impl Whole {
     pub(crate) const fn new(kind: Kind, length: usize, place: usize) -> Self {
         Self {
             kind,
-            length: length as u32,
-            place: place as u32,
+            place: (place as u64) << 32 | length as u64,
         }
     }
 
     #[inline]
     pub(crate) fn lend(self, scratch: &Scratch) -> MessageRef<'_> {
-        let bytes = scratch.consumed(self.place as usize, self.length as usize);
+        let bytes = scratch.consumed((self.place >> 32) as usize, self.place as u32 as usize);
         MessageRef {
             kind: self.kind,
             payload: Body::Lent(bytes),
