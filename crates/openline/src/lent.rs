@@ -45,16 +45,20 @@ impl MessageRef<'_> {
 
     /// A message of its own: copied, if it was lent.
     pub fn into_message(self) -> Message {
-        let bytes = match self.payload {
-            Body::Lent(bytes) => Bytes::copy_from_slice(bytes),
-            Body::Owned(payload) => payload.into_owned(),
-        };
-        match self.kind {
-            Kind::Text => match Utf8Bytes::try_from(bytes.clone()) {
-                Ok(text) => Message::Text(text),
-                Err(_) => Message::Binary(bytes),
+        match (self.kind, self.payload) {
+            (Kind::Text, Body::Lent(bytes)) => match std::str::from_utf8(bytes) {
+                Ok(text) => Message::Text(text.into()),
+                Err(_) => Message::Binary(Bytes::copy_from_slice(bytes)),
             },
-            Kind::Binary => Message::Binary(bytes),
+            (Kind::Text, Body::Owned(payload)) => {
+                let bytes = payload.into_owned();
+                match Utf8Bytes::try_from(bytes.clone()) {
+                    Ok(text) => Message::Text(text),
+                    Err(_) => Message::Binary(bytes),
+                }
+            }
+            (Kind::Binary, Body::Lent(bytes)) => Message::Binary(Bytes::copy_from_slice(bytes)),
+            (Kind::Binary, Body::Owned(payload)) => Message::Binary(payload.into_owned()),
         }
     }
 

@@ -6,7 +6,7 @@ use std::time::Instant;
 use crate::timer::now;
 
 /// Enough for many small frames in one read, and little enough to stay in the cache.
-const SIZE: usize = 64 * 1024;
+const SIZE: usize = 65 * 1024;
 
 /// Buffers a thread keeps; connections with unread messages may hold further ones for a while.
 const KEPT: usize = 4;
