@@ -45,16 +45,29 @@ impl MessageRef<'_> {
 
     /// A message of its own: copied, if it was lent.
     pub fn into_message(self) -> Message {
-        let bytes = match self.payload {
-            Body::Lent(bytes) => Bytes::copy_from_slice(bytes),
-            Body::Owned(payload) => payload.into_owned(),
-        };
-        match self.kind {
-            Kind::Text => match Utf8Bytes::try_from(bytes.clone()) {
-                Ok(text) => Message::Text(text),
-                Err(_) => Message::Binary(bytes),
+        match (self.kind, self.payload) {
+            (Kind::Text, Body::Lent(bytes)) => match std::str::from_utf8(bytes) {
+                Ok(text) => Message::Text(text.into()),
+                Err(_) => Message::Binary(Bytes::copy_from_slice(bytes)),
             },
-            Kind::Binary => Message::Binary(bytes),
+            (Kind::Text, Body::Owned(payload)) => {
+                let bytes = payload.into_owned();
+                match Utf8Bytes::try_from(bytes.clone()) {
+                    Ok(text) => Message::Text(text),
+                    Err(_) => Message::Binary(bytes),
+                }
+            }
+            (Kind::Binary, Body::Lent(bytes)) => Message::Binary(Bytes::copy_from_slice(bytes)),
+            (Kind::Binary, Body::Owned(payload)) => Message::Binary(payload.into_owned()),
+        }
+    }
+
+    /// Its bytes, unless they have an owner.
+    #[inline]
+    pub(crate) const fn lent_bytes(&self) -> Option<(Kind, &[u8])> {
+        match &self.payload {
+            Body::Lent(bytes) => Some((self.kind, bytes)),
+            Body::Owned(_) => None,
         }
     }
 
@@ -84,14 +97,12 @@ impl Deref for MessageRef<'_> {
     }
 }
 
-/// A whole message in the read buffer. So small that it goes through registers.
+/// A whole message in the read buffer. Two numbers, so that it goes through registers.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Whole {
     kind: Kind,
-    /// The payload's length. The buffer has far less than 4 GiB.
-    length: u32,
-    /// Where it ends.
-    place: u32,
+    /// Where the payload ends, and in the lower half its length. The buffer has far less than 4 GiB.
+    place: u64,
 }
 
 impl Whole {
@@ -99,14 +110,13 @@ impl Whole {
     pub(crate) const fn new(kind: Kind, length: usize, place: usize) -> Self {
         Self {
             kind,
-            length: length as u32,
-            place: place as u32,
+            place: (place as u64) << 32 | length as u64,
         }
     }
 
     #[inline]
     pub(crate) fn lend(self, scratch: &Scratch) -> MessageRef<'_> {
-        let bytes = scratch.consumed(self.place as usize, self.length as usize);
+        let bytes = scratch.consumed((self.place >> 32) as usize, self.place as u32 as usize);
         MessageRef {
             kind: self.kind,
             payload: Body::Lent(bytes),

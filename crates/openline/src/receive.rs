@@ -28,9 +28,6 @@ pub(crate) struct Receive {
     timer: Alarm,
     received: u64,
     rare: Option<Box<Rare>>,
-    /// The peer's stream has ended: reading it again would only say so again.
-    ended: bool,
-    over: bool,
 }
 
 /// What most connections have not.
@@ -41,6 +38,9 @@ struct Rare {
     subprotocol: Option<Box<str>>,
     /// Why the connection fails; told once it is over.
     error: Option<Error>,
+    /// The peer's stream has ended: reading it again would only say so again.
+    ended: bool,
+    over: bool,
 }
 
 /// How messages are taken out of what was read.
@@ -105,7 +105,7 @@ impl Receive {
         let rare = Rare {
             early,
             subprotocol,
-            error: None,
+            ..Rare::default()
         };
         Self {
             shared,
@@ -115,8 +115,6 @@ impl Receive {
             timer: Alarm::default(),
             received: 0,
             rare: has_any.then(|| Box::new(rare)),
-            ended: false,
-            over: false,
         }
     }
 
@@ -145,7 +143,7 @@ impl Receive {
             self.discard();
         }
         for _ in 0..FILLS {
-            if self.over {
+            if self.is_over() {
                 return Poll::Ready(None);
             }
             if self.shared.is_closing() {
@@ -196,6 +194,16 @@ impl Receive {
         self.check_deadlines();
         cx.waker().wake_by_ref();
         Poll::Pending
+    }
+
+    /// The same, to be lent.
+    #[inline(never)]
+    pub(crate) fn poll_lent(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Found, Box<Error>>>> {
+        let found = self.poll_next::<Lent>(cx);
+        found.map(|found| found.map(|found| found.map_err(Box::new)))
     }
 
     /// Whether there is nothing to do but to read.
@@ -256,23 +264,37 @@ impl Receive {
     /// [`poll_next`](Self::poll_next) goes on.
     #[inline(never)]
     pub(crate) fn next_whole(&mut self) -> Option<Whole> {
-        if !self.scratch.is_some() || self.shared.is_closing() || self.shared.span().is_some() {
+        if self.shared.is_closing() || self.shared.span().is_some() {
             return None;
         }
-        let (unread, end, read_at) = self.scratch.unread();
-        let mut input = Input::new(unread);
-        match self.inbound.handle_whole(read_at, &mut input)? {
-            Ok((kind, payload)) => {
-                let left = input.len();
-                let whole = Whole::new(kind, payload.len(), end - left);
-                self.scratch.keep_last(left);
-                Some(whole)
-            }
-            Err(error) => {
+        let inbound = &mut self.inbound;
+        let found = self.scratch.consume(|unread, read_at| {
+            let mut input = Input::new(unread);
+            let found = inbound.handle_whole(read_at, &mut input)?;
+            Some((found, input.len()))
+        });
+        match found? {
+            (Ok((kind, payload)), place) => Some(Whole::new(kind, payload.len(), place)),
+            (Err(error), _) => {
                 self.violated(error);
                 None
             }
         }
+    }
+
+    /// The same for a message of its own. Text is looked at a second time for that, so only short text takes this way.
+    #[inline]
+    pub(crate) fn next_own(&mut self) -> Option<Message> {
+        if let Some([0x81, length, ..]) = self.scratch.peek()
+            && length & 0x7f >= 126
+        {
+            return None;
+        }
+        let message = self.next_whole()?.lend(&self.scratch).into_message();
+        if self.scratch.peek().is_some_and(<[u8]>::is_empty) {
+            self.scratch.release();
+        }
+        Some(message)
     }
 
     /// All that was read is consumed but for the last `left` bytes.
@@ -302,6 +324,14 @@ impl Receive {
         self.rare.take_if(|rare| rare.is_empty());
     }
 
+    fn rare(&mut self) -> &mut Rare {
+        self.rare.get_or_insert_default()
+    }
+
+    fn is_over(&self) -> bool {
+        self.rare.as_ref().is_some_and(|rare| rare.over)
+    }
+
     /// Whether bytes of the opening handshake are left.
     fn has_early(&self) -> bool {
         let rare = self.rare.as_ref();
@@ -313,7 +343,7 @@ impl Receive {
         if self.scratch.is_some() || self.has_early() {
             return Poll::Ready(());
         }
-        if self.ended {
+        if self.rare.as_ref().is_some_and(|rare| rare.ended) {
             self.transport.set_reader(cx.waker());
             return Poll::Pending;
         }
@@ -334,7 +364,7 @@ impl Receive {
 
     /// The peer's stream has ended. Behind its Close frame, and behind a failure, that is how peers end a connection.
     fn end(&mut self, error: Option<io::Error>) {
-        self.ended = true;
+        self.rare().ended = true;
         self.shared.outbound(|o| o.handle_eof(now()));
         if let Some(error) = error {
             self.fails(error.into());
@@ -351,8 +381,7 @@ impl Receive {
 
     /// The first error is the one to tell.
     fn fails(&mut self, error: Error) {
-        let rare = self.rare.get_or_insert_default();
-        rare.error.get_or_insert(error);
+        self.rare().error.get_or_insert(error);
     }
 
     /// Waits for the next deadline; ready when one has passed.
@@ -409,12 +438,13 @@ impl Receive {
     /// The connection is over. Where the peer's Close came that is the end, and the record tells the rest; else the error
     /// does.
     fn finish(&mut self) -> Option<Error> {
-        self.over = true;
+        let rare = self.rare();
+        rare.over = true;
+        let error = rare.error.take();
         self.scratch.release();
         let (told, timeout) = self
             .shared
             .outbound(|o| (o.peer_has_closed(), o.timed_out()));
-        let error = self.rare.as_mut().and_then(|rare| rare.error.take());
         match error {
             Some(Error::Io(_)) | None if told => None,
             // A sender may have kept the time.
@@ -426,7 +456,8 @@ impl Receive {
 
 impl Rare {
     const fn is_empty(&self) -> bool {
-        self.early.is_empty() && self.subprotocol.is_none() && self.error.is_none()
+        let ends = self.ended || self.over || self.error.is_some();
+        !ends && self.early.is_empty() && self.subprotocol.is_none()
     }
 }
 
@@ -442,7 +473,7 @@ impl std::fmt::Debug for Receive {
         f.debug_struct("Receive")
             .field("inbound", &self.inbound)
             .field("received", &self.received)
-            .field("over", &self.over)
+            .field("over", &self.is_over())
             .finish_non_exhaustive()
     }
 }

@@ -6,7 +6,7 @@ use std::time::Instant;
 use crate::timer::now;
 
 /// Enough for many small frames in one read, and little enough to stay in the cache.
-const SIZE: usize = 64 * 1024;
+const SIZE: usize = 65 * 1024;
 
 /// Buffers a thread keeps; connections with unread messages may hold further ones for a while.
 const KEPT: usize = 4;
@@ -25,7 +25,7 @@ struct Buffer {
     bytes: Box<[u8]>,
     start: usize,
     end: usize,
-    read_at: Option<Instant>,
+    read_at: Instant,
 }
 
 impl Scratch {
@@ -36,7 +36,7 @@ impl Scratch {
                 bytes: vec![0; SIZE].into(),
                 start: 0,
                 end: 0,
-                read_at: None,
+                read_at: now(),
             })
         })))
     }
@@ -50,7 +50,7 @@ impl Scratch {
     pub(crate) fn filled(&mut self, count: usize) {
         if let Some(buffer) = &mut self.0 {
             (buffer.start, buffer.end) = (0, count);
-            buffer.read_at = Some(now());
+            buffer.read_at = now();
         }
     }
 
@@ -65,10 +65,31 @@ impl Scratch {
             Some(buffer) => (
                 &mut buffer.bytes[buffer.start..buffer.end],
                 buffer.end,
-                buffer.read_at.unwrap_or_else(now),
+                buffer.read_at,
             ),
             None => (&mut [], 0, now()),
         }
+    }
+
+    /// Has `take` take something out of what was filled and not consumed; it tells how much it left. That, and the place where what it
+    /// consumed ends.
+    #[inline(always)]
+    pub(crate) fn consume<'a, T>(
+        &'a mut self,
+        take: impl FnOnce(&'a mut [u8], Instant) -> Option<(T, usize)>,
+    ) -> Option<(T, usize)> {
+        let buffer = self.0.as_mut()?;
+        let (start, end) = (&mut buffer.start, buffer.end);
+        let unread = buffer.bytes.get_mut(*start..end)?;
+        let (taken, left) = take(unread, buffer.read_at)?;
+        *start = end - left;
+        Some((taken, end - left))
+    }
+
+    /// What was filled and not consumed, if there is any.
+    pub(crate) fn peek(&self) -> Option<&[u8]> {
+        let buffer = self.0.as_ref()?;
+        buffer.bytes.get(buffer.start..buffer.end)
     }
 
     /// All but the last `left` bytes are consumed.

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
 
-use openline_proto::{CloseCode, Closed, Outbound, SendError};
+use openline_proto::{CloseCode, Closed, Kind, Outbound, Payload, SendError};
 use tracing::Span;
 
 use crate::error::Error;
@@ -27,6 +27,9 @@ pub(crate) struct Shared {
     /// Present if somebody is interested in it.
     span: Option<Box<Span>>,
 }
+
+/// A corked task flushes at its end, but no later than with so much to send: the peer may begin to read.
+const ENOUGH: usize = 64 * 1024;
 
 /// Whether a task that sent must see to it that it leaves.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -118,6 +121,20 @@ impl Shared {
         self.outbound(|outbound| say_goodbye(outbound, code, reason));
     }
 
+    /// Queues what a corked task sends, if nothing is in the way. Most messages go this way, behind the first one of a batch, and this is
+    /// all that they cost. Otherwise nothing is queued, and [`poll_queue`](Self::poll_queue) sees to it.
+    #[inline(never)]
+    pub(crate) fn queue_corked(&self, kind: Kind, payload: &[u8]) -> bool {
+        let mut writer = self.lock();
+        let enough = writer.outbound.queued() + payload.len() >= ENOUGH;
+        if !writer.corked || enough || self.span.is_some() {
+            return false;
+        }
+        // Whoever looks without the lock knows already that something waits, and a message begins no close.
+        let payload = Payload::Lent(payload);
+        writer.outbound.send_payload(kind, &payload).is_ok()
+    }
+
     /// Queues what is sent once there is room: both under one lock, or another sender might take the room in between.
     #[inline]
     pub(crate) fn poll_queue<M: Outgoing>(
@@ -158,8 +175,6 @@ impl Shared {
         cx: &mut Context<'_>,
         mut act: impl FnMut(&mut Outbound) -> Result<(), SendError>,
     ) -> Poll<Result<Queued, Error>> {
-        /// A corked task flushes at its end, but no later than with so much to send: the peer may begin to read.
-        const ENOUGH: usize = 64 * 1024;
         loop {
             // Kept aside, so that what mostly happens carries no error through all its results.
             let mut refused = None;

@@ -12,7 +12,7 @@ use crate::error::Error;
 use crate::lent::MessageRef;
 use crate::outgoing::Outgoing;
 use crate::pieces::{MessageReader, MessageWriter};
-use crate::receive::{Lent, Owned, Receive};
+use crate::receive::{Owned, Receive};
 use crate::shared::{Queued, Shared};
 use crate::timer::{Timer, now};
 use crate::websocket::Traffic;
@@ -62,17 +62,10 @@ impl Sender {
         &mut self,
         message: M,
     ) -> impl Future<Output = Result<(), Error>> + use<'_, M> {
-        // Not an `async fn`, whose future would hold the message several times.
-        let mut message = Some(message);
-        std::future::poll_fn(move |cx| {
-            if message.is_some()
-                && ready!(self.shared.poll_queue(&mut message, &mut self.timer, cx))?
-                    == Queued::Corked
-            {
-                return Poll::Ready(Ok(()));
-            }
-            self.shared.poll_flush(&mut self.timer, cx)
-        })
+        Sending {
+            sender: self,
+            message: Some(message),
+        }
     }
 
     /// Queues a message without sending it; see [`WebSocket::feed`](crate::WebSocket::feed).
@@ -173,7 +166,15 @@ impl Drop for Sender {
 impl Receiver {
     /// Receives the next message; see [`WebSocket::next`](crate::WebSocket::next).
     pub async fn next(&mut self) -> Option<Result<Message, Error>> {
-        std::future::poll_fn(|cx| self.receive.poll_next::<Owned>(cx)).await
+        std::future::poll_fn(|cx| self.poll_own(cx)).await
+    }
+
+    #[inline]
+    fn poll_own(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Message, Error>>> {
+        match self.receive.next_own() {
+            Some(message) => Poll::Ready(Some(Ok(message))),
+            None => self.receive.poll_next::<Owned>(cx),
+        }
     }
 
     /// Receives the next message, and lends it from where it was read: it costs no copy and no allocation if it came in
@@ -194,16 +195,7 @@ impl Receiver {
     pub fn next_lent(
         &mut self,
     ) -> impl Future<Output = Option<Result<MessageRef<'_>, Error>>> + use<'_> {
-        let mut lender = Some(&mut *self.receive);
-        std::future::poll_fn(move |cx| {
-            let Some(receive) = lender.take() else {
-                return Poll::Pending; // it was ready already
-            };
-            if let Some(whole) = receive.next_whole() {
-                return Poll::Ready(Some(Ok(whole.lend(receive.scratch()))));
-            }
-            lend_next(receive, &mut lender, cx)
-        })
+        Lending(Some(&mut self.receive))
     }
 
     /// Receives the next message in pieces; see [`WebSocket::next_reader`](crate::WebSocket::next_reader).
@@ -225,21 +217,67 @@ impl Receiver {
     }
 }
 
-/// Reads the next message, and lends it; who lent goes back to its place while there is none.
-#[inline(never)]
-fn lend_next<'a>(
-    receive: &'a mut Receive,
-    lender: &mut Option<&'a mut Receive>,
-    cx: &mut Context<'_>,
-) -> Poll<Option<Result<MessageRef<'a>, Error>>> {
-    match receive.poll_next::<Lent>(cx) {
-        Poll::Pending => {
-            *lender = Some(receive);
-            Poll::Pending
+/// What [`Sender::send`] does: not an `async fn`, whose future would hold the message several times. What is mostly the case is
+/// to become a part of whoever awaits it, with no error in its way that would have to be moved.
+struct Sending<'a, M> {
+    sender: &'a mut Sender,
+    message: Option<M>,
+}
+
+impl<M> Unpin for Sending<'_, M> {}
+
+impl<M: Outgoing> Future for Sending<'_, M> {
+    type Output = Result<(), Error>;
+
+    #[inline(always)]
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        let this = &mut *self;
+        if let Some((kind, payload)) = this.message.as_ref().and_then(Outgoing::lent)
+            && this.sender.shared.queue_corked(kind, payload)
+        {
+            this.message = None;
+            return Poll::Ready(Ok(()));
         }
-        Poll::Ready(found) => {
-            let scratch = receive.scratch();
-            Poll::Ready(found.map(|found| found.map(|found| found.lend(scratch))))
+        this.poll_any(cx).map_err(|error| *error)
+    }
+}
+
+impl<M: Outgoing> Sending<'_, M> {
+    #[inline(never)]
+    fn poll_any(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Box<Error>>> {
+        let Sender { shared, timer, .. } = &mut *self.sender;
+        if self.message.is_some() {
+            let queued = ready!(shared.poll_queue(&mut self.message, timer, cx))?;
+            if queued == Queued::Corked {
+                return Poll::Ready(Ok(()));
+            }
+        }
+        shared.poll_flush(timer, cx).map_err(Box::new)
+    }
+}
+
+/// What [`Receiver::next_lent`] does, made as [`Sending`] is.
+struct Lending<'a>(Option<&'a mut Receive>);
+
+impl<'a> Future for Lending<'a> {
+    type Output = Option<Result<MessageRef<'a>, Error>>;
+
+    #[inline(always)]
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let Some(receive) = self.0.take() else {
+            return Poll::Pending; // it was ready already
+        };
+        if let Some(whole) = receive.next_whole() {
+            return Poll::Ready(Some(Ok(whole.lend(receive.scratch()))));
+        }
+        match receive.poll_lent(cx) {
+            Poll::Pending => {
+                self.0 = Some(receive);
+                Poll::Pending
+            }
+            Poll::Ready(None) => Poll::Ready(None),
+            Poll::Ready(Some(Ok(found))) => Poll::Ready(Some(Ok(found.lend(receive.scratch())))),
+            Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(*error))),
         }
     }
 }
@@ -248,7 +286,7 @@ impl FuturesStream for Receiver {
     type Item = Result<Message, Error>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.receive.poll_next::<Owned>(cx)
+        self.poll_own(cx)
     }
 }
 

@@ -218,7 +218,7 @@ fn an_idle_connection_owns_few_bytes_also_after_traffic() {
         });
         let each = (used.bytes_current as usize - kept.capacity() * size_of::<WebSocket>()) / 100;
         // The wire's own 56 bytes and what it counts included.
-        assert!(each <= 800, "{each} bytes");
+        assert!(each <= 448, "{each} bytes");
         let (_ws, more) = connection(3);
         assert!(more <= 0, "{more} bytes more after traffic");
     });
@@ -267,7 +267,7 @@ fn an_idle_connection_of_a_server_takes_few_bytes_of_heap_also_after_traffic() {
     // What the thread and the runtime need for the first ones.
     open(100);
     let each = open(100 + COUNT) as usize / COUNT;
-    assert!(each <= 1024, "{each} bytes");
+    assert!(each <= 832, "{each} bytes");
     drop(order);
     clients.join().unwrap();
 }
