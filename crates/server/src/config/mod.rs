@@ -4,24 +4,24 @@
 //! a file, in the environment and on the command line, what may be written for it, and its line in
 //! `docs/configuration.md` all come from that.
 
+mod access;
 mod namespace;
+mod network;
 mod ratio;
 mod setting;
 mod value;
 
-use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use ipnet::IpNet;
-
 use self::setting::settings;
-use crate::auth::KeyHash;
 use crate::channel::{Channel, Filter};
 
+pub use self::access::{ApiKey, Decision, Secret, TokenConfig, WebhookConfig};
 pub use self::namespace::{Anonymous, History, Namespace, Slow, SlowPolicy};
 pub(crate) use self::namespace::{of as namespace_of, touched};
+pub use self::network::{ForwardedBy, ProxyConfig, TlsConfig};
 pub use self::ratio::Ratio;
 pub use self::setting::{Setting, SettingError, Settings};
 pub use self::value::Raw;
@@ -237,7 +237,7 @@ impl Config {
 settings! {
     /// What is kept of the publications of the past. Past any bound the oldest publication goes, the
     /// latest of a channel too, and whoever comes back with a cursor from before it is told of the
-    /// gap. A bound that a reload makes smaller is in force at once.
+    /// gap. A bound that a reload makes smaller is in force when the reload is done.
     ///
     /// A publication that is over a bound by itself is handed to those who listen and not kept.
     ///
@@ -266,75 +266,6 @@ settings! {
 }
 
 settings! {
-    /// How the tokens of clients are checked. Without `secret`, `public_key` and `jwks` none is
-    /// accepted.
-    pub struct TokenConfig {
-        /// The secret of tokens signed by HMAC (HS256, HS384, HS512). It is taken from the file or
-        /// the environment only.
-        secret = Secret, live => secret: Option<Secret> = None;
-
-        /// A PEM file with the public key of tokens signed by RSA (RS256 to PS512), by an elliptic
-        /// curve (ES256, ES384) or by Ed25519 (EdDSA).
-        public_key = MaybeFile, live => public_key: Option<PathBuf> = None;
-
-        /// Where the keys of the tokens' issuer are, as a JWK set (RFC 7517): an `https` URL, an
-        /// `http` one of this machine, or a file. It is read again when it is old, and when a token
-        /// names a key that is not in it.
-        jwks = MaybeText, live => jwks: Option<String> = None;
-
-        /// How old a JWK set may be before it is read again.
-        jwks_age = Time, live => jwks_age: Duration = Duration::from_secs(300);
-
-        /// A token must be meant for one of these (`aud`). Without any, a token that names an
-        /// audience is refused.
-        audience = Texts, live => audience: Vec<String> = Vec::new();
-
-        /// A token must come from one of these (`iss`). Without any, who issued it does not matter.
-        issuer = Texts, live => issuer: Vec<String> = Vec::new();
-
-        /// How far the clocks of the issuer and of this server may be apart.
-        leeway = Time, live => leeway: Duration = Duration::from_secs(5);
-    }
-}
-
-settings! {
-    /// A back end that is asked who somebody is, or whether they may do something. Where it does not
-    /// answer, nobody may.
-    pub struct WebhookConfig {
-        /// Where it is asked: an `https` URL, or an `http` one of this machine.
-        url = MaybeText, live => url: Option<String> = None;
-
-        /// What questions are signed with, so that it knows who asks.
-        secret = Secret, live => secret: Option<Secret> = None;
-
-        /// What it decides: `connect` is who a client is that brings no credential; `subscribe` and
-        /// `publish` are whether somebody may, in place of all rights. Holders of API keys are not
-        /// asked about.
-        decides = Decisions, live => decides: Vec<Decision> = vec![Decision::Connect, Decision::Subscribe, Decision::Publish];
-
-        /// The fields of a client's request that it is shown.
-        fields = Texts, live => fields: Vec<String> = vec!["cookie".to_owned(), "origin".to_owned()];
-
-        /// Time for an answer.
-        timeout = Time, live => timeout: Duration = Duration::from_secs(3);
-
-        /// Questions under way at once; past it a client is told `503`.
-        concurrency = Count, live => concurrency: usize = 256;
-    }
-}
-
-settings! {
-    /// TLS on the port that is listened on. Both files are read again by a reload.
-    pub struct TlsConfig {
-        /// A PEM file with the server's certificate and those that lead from it to the root.
-        cert = MaybeFile, live => cert: Option<PathBuf> = None;
-
-        /// A PEM file with the certificate's private key.
-        key = MaybeFile, live => key: Option<PathBuf> = None;
-    }
-}
-
-settings! {
     /// The operators' port, which answers `/metrics`, `/healthz` and `/readyz` to whoever reaches it.
     pub struct MetricsConfig {
         /// Its address; not one that clients reach.
@@ -355,70 +286,6 @@ settings! {
     }
 }
 
-settings! {
-    /// Proxies before the server. Who is not one of them is taken for the client, whatever it says.
-    pub struct ProxyConfig {
-        /// Their addresses.
-        trusted = Networks, live => trusted: Vec<IpNet> = Vec::new();
-
-        /// The field in which they tell the client's address. Name the one that they write: a client
-        /// may have written the other.
-        header = Forwarders, live => header: ForwardedBy = ForwardedBy::None;
-
-        /// Whether they begin each connection with a PROXY header, version 1 or 2. Then one of theirs
-        /// that does not is closed.
-        protocol = Switch, live => protocol: bool = false;
-    }
-}
-
-settings! {
-    /// What a back end may do that presents a key.
-    pub struct ApiKey {
-        /// The key's SHA-256. `openline new-key` makes a key and prints both.
-        hash = Hash, live => hash: Option<KeyHash> = None;
-
-        /// Where it may publish and delete.
-        publish = Filters, live => publish: Vec<Filter> = everything();
-
-        /// Where it may listen.
-        subscribe = Filters, live => subscribe: Vec<Filter> = everything();
-
-        /// Where it may read what is kept, without listening.
-        history = Filters, live => history: Vec<Filter> = everything();
-
-        /// Publications a second; past it the answer is `429`.
-        publish_rate = Count, live => publish_rate: usize = 10_000;
-    }
-}
-
-fn everything() -> Vec<Filter> {
-    "**".parse().into_iter().collect()
-}
-
-/// What a webhook decides.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Decision {
-    /// Who a client is that brings no credential, and what it may do.
-    Connect,
-    /// Whether somebody may listen, or read.
-    Subscribe,
-    /// Whether somebody may publish or delete.
-    Publish,
-}
-
-/// How a proxy tells the client's address.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum ForwardedBy {
-    /// It does not: the proxy stands for all of its clients.
-    None,
-    /// By `Forwarded` (RFC 7239).
-    Forwarded,
-    /// By `X-Forwarded-For`.
-    XForwardedFor,
-}
-
 /// How logs are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -427,28 +294,6 @@ pub enum LogFormat {
     Text,
     /// An object of JSON a line.
     Json,
-}
-
-/// A text that is shown nowhere.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(Box<str>);
-
-impl Secret {
-    /// Keeps `text`.
-    pub fn new(text: &str) -> Self {
-        Self(text.into())
-    }
-
-    /// The text.
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Secret")
-    }
 }
 
 #[cfg(test)]

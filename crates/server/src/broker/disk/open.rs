@@ -1,10 +1,10 @@
 //! Opening a log: what was left by the last process, checked and taken over.
 
-use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::collections::VecDeque;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::thread;
 
 use jiff::Timestamp;
 
@@ -12,14 +12,13 @@ use super::place::{Mark, Place};
 use super::queue::Queue;
 use super::reading::Readers;
 use super::recent::Recent;
-use super::rows::{Row, millis};
+use super::rows::{Raw, Reader, millis};
 use super::store::{self, FORMAT, Format, Meta, Store};
 use super::writer::Writer;
 use super::{Shared, Slot, State, TOTAL_BYTES};
 use crate::broker::idempotency::Keys;
-use crate::broker::log::{Dropped, Log, Trim};
+use crate::broker::log::{Left, Log};
 use crate::broker::{Appended, Outage, Retention};
-use crate::channel::Channel;
 use crate::clock::Clock;
 use crate::cursor::{Cursor, Epoch};
 use crate::hub::Hub;
@@ -137,12 +136,11 @@ pub(super) fn open(
         store.create().map_err(failed)?;
     }
 
-    let rows = read(&store).map_err(|error| match error {
+    let left = read(&store, &path).map_err(|error| match error {
         Read::Damaged(what) => damaged(what),
         Read::Failed(error) => failed(error),
     })?;
-    let end = rows.last().map_or(0, |row| row.offset);
-    let (meta, mark) = settle_epoch(&place, &store, end, &failed, &lost)?;
+    let (meta, mark) = settle_epoch(&place, &store, left.last(), &failed, &lost)?;
     let epoch: Epoch = meta
         .epoch
         .parse()
@@ -154,15 +152,7 @@ pub(super) fn open(
     let mut log = Log::new(retention, TOTAL_BYTES, epoch, meta.last);
     log.note_drops();
     log.set_forgotten(meta.forgotten);
-    let mut floors = BTreeMap::new();
-    for (name, floor) in store.floors().map_err(failed)? {
-        let channel: Channel = name
-            .parse()
-            .map_err(|_| damaged(format!("{name:?} is not a channel")))?;
-        log.set_floor(channel.clone(), floor);
-        floors.insert(channel, floor);
-    }
-    let removed = fill(&mut log, rows, &floors, base);
+    let removed = log.take_over(left, base);
     log.set_last(meta.last);
 
     let mut known = Keys::new(keys);
@@ -213,30 +203,36 @@ impl From<rusqlite::Error> for Read {
     }
 }
 
-/// All that is known of the publications, checked.
-fn read(store: &Store) -> Result<Vec<Row>, Read> {
-    if let Some(what) = store.fault()? {
+/// All that is known of the publications, checked: each by its own sum, while another thread looks at how they lie there.
+fn read(store: &Store, path: &Path) -> Result<Left<Slot>, Read> {
+    let is_no_channel = |name: &str| Read::Damaged(format!("{name:?} is not a channel"));
+    let mut left = Left::new();
+    for (name, floor) in store.floors()? {
+        left.floor(&name, floor).map_err(|_| is_no_channel(&name))?;
+    }
+    let mut broken = 0_u64;
+    let mut enter = |raw: &Raw<'_>| {
+        let slot = Slot::new(raw.offset.cast_unsigned(), raw.weight());
+        let (prev, time) = (raw.prev.cast_unsigned(), millis(raw.time));
+        if !raw.is_whole() || left.push(raw.channel, slot, prev, time).is_err() {
+            broken += 1;
+        }
+    };
+    let (read, fault) = thread::scope(|scope| {
+        let looking = scope.spawn(|| Reader::open(path)?.fault());
+        (store.rows(&mut enter), looking.join())
+    });
+    let fault = fault.map_err(|_| Read::Damaged("it could not be looked through".to_owned()))?;
+    if let Some(what) = fault? {
         return Err(Read::Damaged(what));
     }
-    let (mut rows, mut broken) = (Vec::new(), 0_u64);
-    // All publications of a channel share one name.
-    let mut names = HashSet::<Channel>::new();
-    store.rows(|row| match row {
-        Some(mut row) => {
-            match names.get(&row.channel) {
-                Some(name) => row.channel = name.clone(),
-                None => drop(names.insert(row.channel.clone())),
-            }
-            rows.push(row);
-        }
-        None => broken += 1,
-    })?;
+    read?;
     if broken > 0 {
         return Err(Read::Damaged(format!(
             "{broken} publications are not what was written"
         )));
     }
-    Ok(rows)
+    Ok(left)
 }
 
 /// The log's head and mark: those that were left if this is the log that was left, else new ones.
@@ -277,42 +273,4 @@ fn settle_epoch(
     };
     store.set_meta(&meta).map_err(failed)?;
     Ok((meta, mark))
-}
-
-/// Enters what is in the log into its books, by the bounds of now; what was removed but is still
-/// there is returned.
-fn fill(
-    log: &mut Log<Slot>,
-    mut rows: Vec<Row>,
-    floors: &BTreeMap<Channel, u64>,
-    now: Duration,
-) -> Vec<Dropped> {
-    // Where the time of day jumped back, what came before the jump is as old as what came after it.
-    let mut at = now;
-    for row in rows.iter_mut().rev() {
-        at = at.min(row.time);
-        row.time = at;
-    }
-    let mut removed = Vec::new();
-    for row in rows {
-        let channel = row.channel;
-        if floors
-            .get(&channel)
-            .is_some_and(|floor| row.offset <= *floor)
-        {
-            removed.push(Dropped {
-                channel,
-                offset: Some(row.offset),
-            });
-            continue;
-        }
-        if log.latest(&channel).is_none() {
-            log.set_floor(channel.clone(), row.prev);
-        }
-        log.push(channel, Slot::new(row.offset, row.weight), row.time);
-    }
-    // The bounds may have been wider before, and the channels more.
-    let mut trim = Trim::default();
-    while log.trim(&mut trim, now) {}
-    removed
 }

@@ -8,6 +8,7 @@ use futures_util::future::{BoxFuture, FutureExt as _};
 use tokio::sync::Semaphore;
 
 use super::rows::Reader;
+use super::store::outage;
 use super::{Shared, Slot, State};
 use crate::broker::log::cut;
 use crate::broker::{MissedPage, Outage, Pages, Since};
@@ -53,7 +54,10 @@ impl Readers {
         let mut idle = lock(&self.idle);
         let reader = idle.as_mut().ok_or(Outage::Closed)?.pop();
         drop(idle);
-        reader.map_or_else(|| Reader::open(&self.path), Ok)
+        match reader {
+            Some(reader) => Ok(reader),
+            None => Reader::open(&self.path).map_err(|error| outage(&error)),
+        }
     }
 
     fn give(&self, reader: Reader) {

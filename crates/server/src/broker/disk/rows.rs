@@ -11,19 +11,8 @@ use rusqlite::{Connection, OpenFlags};
 use super::store::{New, outage};
 use crate::broker::Outage;
 use crate::broker::idempotency::digest;
-use crate::channel::Channel;
 use crate::cursor::{Cursor, Epoch};
 use crate::publication::{Content, Publication};
-
-/// What is known of a publication without its body.
-#[derive(Debug)]
-pub(super) struct Row {
-    pub(super) offset: u64,
-    pub(super) prev: u64,
-    pub(super) time: Duration,
-    pub(super) channel: Channel,
-    pub(super) weight: usize,
-}
 
 /// A connection that reads.
 #[derive(Debug)]
@@ -34,10 +23,17 @@ pub(super) struct Reader(Connection);
 pub(super) struct Snapshot<'a>(rusqlite::Transaction<'a>);
 
 impl Reader {
-    pub(super) fn open(path: &Path) -> Result<Self, Outage> {
+    pub(super) fn open(path: &Path) -> rusqlite::Result<Self> {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let connection = Connection::open_with_flags(path, flags);
-        connection.map(Self).map_err(|error| outage(&error))
+        Connection::open_with_flags(path, flags).map(Self)
+    }
+
+    /// What is wrong with the tables' structure.
+    pub(super) fn fault(&self) -> rusqlite::Result<Option<String>> {
+        let found: String = self
+            .0
+            .query_row("PRAGMA quick_check(1)", (), |row| row.get(0))?;
+        Ok((found != "ok").then_some(found))
     }
 
     pub(super) fn snapshot(&mut self) -> Result<Snapshot<'_>, Outage> {
@@ -113,23 +109,21 @@ impl<'a> Raw<'a> {
         i64::from_be_bytes([a, b, c, d, e, f, g, h])
     }
 
-    pub(super) fn checked(&self) -> Option<Row> {
-        (self.sum() == self.told).then_some(())?;
-        let names = self.channel.len() + self.content_type.len();
-        Some(Row {
-            offset: self.offset.cast_unsigned(),
-            prev: self.prev.cast_unsigned(),
-            time: millis(self.time),
-            channel: self.channel.parse().ok()?,
-            weight: Publication::OVERHEAD + names + self.body.len(),
-        })
+    /// Whether it is what was written.
+    pub(super) fn is_whole(&self) -> bool {
+        self.sum() == self.told
+    }
+
+    /// See [`Publication::weight`].
+    pub(super) fn weight(&self) -> usize {
+        Publication::OVERHEAD + self.channel.len() + self.content_type.len() + self.body.len()
     }
 
     fn publication(&self, epoch: Epoch) -> Option<Publication> {
-        let row = self.checked()?;
+        self.is_whole().then_some(())?;
         Some(Publication::new(
-            row.channel,
-            Cursor::after(epoch, row.offset),
+            self.channel.parse().ok()?,
+            Cursor::after(epoch, self.offset.cast_unsigned()),
             Timestamp::from_millisecond(self.time).ok()?,
             Content::kept(self.content_type, Bytes::copy_from_slice(self.body)),
         ))

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _, TransactionBehavior};
 
-use super::rows::{Raw, Row};
+use super::rows::Raw;
 use crate::broker::{Fingerprint, Idempotency, Outage, Scope};
 use crate::channel::Channel;
 use crate::publication::Publication;
@@ -110,14 +110,6 @@ impl Store {
         self.0.is_readonly(rusqlite::MAIN_DB)
     }
 
-    /// What is wrong with the tables' structure.
-    pub(super) fn fault(&self) -> rusqlite::Result<Option<String>> {
-        let found: String = self
-            .0
-            .query_row("PRAGMA quick_check(1)", (), |row| row.get(0))?;
-        Ok((found != "ok").then_some(found))
-    }
-
     /// Sets how commits are done: each is on the disk when it returns.
     pub(super) fn settle(&self) -> rusqlite::Result<()> {
         self.0.pragma_update(None, "journal_mode", "wal")?;
@@ -169,13 +161,13 @@ impl Store {
             .map(drop)
     }
 
-    /// Calls `each` for every publication, in order; `None` for one that is not what was written.
-    pub(super) fn rows(&self, mut each: impl FnMut(Option<Row>)) -> rusqlite::Result<()> {
+    /// Calls `each` for every publication, in order.
+    pub(super) fn rows(&self, mut each: impl FnMut(&Raw<'_>)) -> rusqlite::Result<()> {
         let sql = "SELECT offset, prev, time, channel, type, body, sum FROM log ORDER BY offset";
         let mut statement = self.0.prepare(sql)?;
         let mut rows = statement.query(())?;
         while let Some(row) = rows.next()? {
-            each(Raw::of(row)?.checked());
+            each(&Raw::of(row)?);
         }
         Ok(())
     }

@@ -6,6 +6,7 @@
 
 mod asked;
 mod bounds;
+mod left;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -17,7 +18,9 @@ use crate::cursor::Epoch;
 use crate::publication::Publication;
 
 pub(super) use self::asked::cut;
-pub(super) use self::bounds::{Trim, in_steps};
+use self::bounds::Trim;
+pub(super) use self::bounds::in_steps;
+pub(super) use self::left::Left;
 
 /// What the books hold of one publication: itself, or where it lies.
 pub(super) trait Entry: Clone {
@@ -209,18 +212,6 @@ impl<E: Entry> Log<E> {
         };
         self.entries.insert(self.last, kept);
         self.make_room(&channel, weight);
-    }
-
-    /// Takes over what was known before: the floor of a channel, which has no publications yet.
-    pub(super) fn set_floor(&mut self, channel: Channel, floor: u64) {
-        let history = self
-            .channels
-            .entry(channel.clone())
-            .or_insert_with(|| History::new(floor));
-        self.recency.remove(&history.recency());
-        history.floor = history.floor.max(floor);
-        self.highest_floor = self.highest_floor.max(history.floor);
-        self.recency.insert(history.recency(), channel);
     }
 
     /// Takes over what was known before: the log's end, which may be after all that is kept.

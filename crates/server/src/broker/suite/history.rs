@@ -1,4 +1,4 @@
-//! What is kept: bounds of namespaces, and bounds that change.
+//! What is kept: bounds of channels, of namespaces and of all together, and bounds that change.
 
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
@@ -243,4 +243,58 @@ pub(crate) async fn publishing_and_listening_go_on_while_much_is_dropped(make: M
         bench.broker.stats().publications,
         10 + asked.min(small().count)
     );
+}
+
+pub(crate) async fn age_drops_the_latest_too(make: Make) {
+    let bench = make(small().into(), 10);
+    let day = HistoryLimits::default().age;
+    let start = bench.subscribe("a", Since::Start).await.cursor;
+    let first = bench.publish("a", "1").await;
+    bench.clock.advance(day / 2);
+    bench.publish("a", "2").await;
+    bench.clock.advance(day / 2 - Duration::from_millis(1));
+    assert!(bench.resume("a", start).await.1);
+    bench.clock.advance(Duration::from_millis(1));
+    assert_eq!(bench.resume("a", start).await, (vec!["2".into()], false));
+    assert_eq!(bench.resume("a", first).await, (vec!["2".into()], true));
+    bench.clock.advance(day / 2);
+    assert_eq!(bench.latest("a").await, None);
+    assert_eq!(bench.resume("a", first).await, (vec![], false));
+}
+
+pub(crate) async fn bytes_bound_a_channel(make: Make) {
+    let one = Publication::OVERHEAD + "a".len() + "text/plain".len() + 100;
+    let bench = make(
+        HistoryLimits {
+            bytes: 2 * one,
+            ..HistoryLimits::default()
+        }
+        .into(),
+        10,
+    );
+    let start = bench.subscribe("a", Since::Start).await.cursor;
+    let first = bench.publish("a", &"1".repeat(100)).await;
+    bench.publish("a", &"2".repeat(100)).await;
+    assert!(bench.resume("a", start).await.1);
+    bench.publish("a", &"3".repeat(100)).await;
+    assert!(!bench.resume("a", start).await.1);
+    assert_eq!(bench.resume("a", first).await.0.len(), 2);
+}
+
+pub(crate) async fn bytes_bound_all_channels_together(make: Make) {
+    let one = Publication::OVERHEAD + "a".len() + "text/plain".len() + 100;
+    let limits = HistoryLimits {
+        total_bytes: Some(2 * one),
+        ..HistoryLimits::default()
+    };
+    let bench = make(limits.into(), 10);
+    let start = bench.subscribe("**", Since::Start).await.cursor;
+    for name in ["a", "b", "c"] {
+        bench.publish(name, &"x".repeat(100)).await;
+    }
+    assert_eq!(bench.latest("a").await, None, "the oldest of all went");
+    assert!(bench.latest("b").await.is_some());
+    assert!(!bench.resume("**", start).await.1);
+    assert!(!bench.resume("a", start).await.1);
+    assert!(bench.resume("b", start).await.1);
 }

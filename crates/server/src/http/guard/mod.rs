@@ -5,6 +5,9 @@
 //! foreign name that was made to point here gives itself away), `Origin` and `Sec-Fetch-Site`
 //! whether the page is one of this server's own.
 
+mod cors;
+mod host;
+
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -12,25 +15,16 @@ use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http::header::{
-    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
-    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_METHOD, HOST,
-    HeaderMap, HeaderName, HeaderValue, ORIGIN, VARY,
+    ACCESS_CONTROL_REQUEST_METHOD, HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN, VARY,
 };
-use http::uri::Authority;
 use http::{Method, StatusCode};
 
+use self::cors::{expose, preflight_answer};
+use self::host::{HostName, is_same, normal_origin};
+use super::App;
 use super::problem::{Kind, Problem};
-use super::{App, CHANNEL_METHODS};
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
-
-/// What a page of another origin may read of an answer.
-const EXPOSED: &str = "ETag, Preference-Applied, Retry-After, Allow, WWW-Authenticate";
-/// What it may send.
-const ALLOWED: &str = "Accept, Authorization, Content-Type, Idempotency-Key, If-None-Match, \
-                       Last-Event-ID, Prefer, X-API-Key";
-/// How long a browser may remember that, in seconds.
-const PREFLIGHT_AGE: &str = "7200";
 
 /// What a refusal of a page depends on.
 const REFUSAL_VARIES: HeaderValue = HeaderValue::from_static("Accept, Prefer, Origin");
@@ -43,45 +37,6 @@ pub(crate) struct Guard {
     hosts: Vec<HostName>,
     origins: Vec<String>,
     any_origin: bool,
-}
-
-/// A name, with the port if only that one is meant.
-#[derive(Debug, PartialEq, Eq)]
-struct HostName {
-    name: String,
-    port: Option<u16>,
-}
-
-impl HostName {
-    fn parse(text: &str) -> Option<Self> {
-        let authority: Authority = text.parse().ok()?;
-        if authority.as_str().contains('@') || authority.host().is_empty() {
-            return None;
-        }
-        let port = match authority.as_str().strip_prefix(authority.host())? {
-            // An empty port is the scheme's own (RFC 3986 §3.2.3).
-            "" | ":" => None,
-            port => Some(port.strip_prefix(':')?.parse().ok()?),
-        };
-        Some(Self {
-            name: authority.host().to_ascii_lowercase(),
-            port,
-        })
-    }
-
-    /// Reads a name that is to be let in. It names one host: a `*` would stand for no name that is
-    /// ever asked for, and no request comes to port 0.
-    fn entry(text: &str) -> Option<Self> {
-        Self::parse(text).filter(|host| !host.name.contains('*') && host.port != Some(0))
-    }
-
-    fn ip(&self) -> Option<IpAddr> {
-        self.name
-            .trim_start_matches('[')
-            .trim_end_matches(']')
-            .parse()
-            .ok()
-    }
 }
 
 /// An entry of [`Config::allow_hosts`](crate::Config::allow_hosts) or
@@ -245,14 +200,7 @@ pub(crate) async fn check(app: &App, request: Request, next: Next) -> Response {
         _ => next.run(request).await,
     };
     if let Some(origin) = origin {
-        let headers = response.headers_mut();
-        headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, guard.allow(origin));
-        if !preflight {
-            headers.insert(
-                ACCESS_CONTROL_EXPOSE_HEADERS,
-                HeaderValue::from_static(EXPOSED),
-            );
-        }
+        expose(&mut response, guard.allow(origin), preflight);
     }
     vary(guard, response)
 }
@@ -280,64 +228,6 @@ fn vary(guard: &Guard, mut response: Response) -> Response {
             .append(VARY, HeaderValue::from_static("Origin"));
     }
     response
-}
-
-fn preflight_answer() -> Response {
-    let mut response = StatusCode::NO_CONTENT.into_response();
-    let headers = response.headers_mut();
-    for (name, value) in [
-        (ACCESS_CONTROL_ALLOW_METHODS, CHANNEL_METHODS),
-        (ACCESS_CONTROL_ALLOW_HEADERS, ALLOWED),
-        (ACCESS_CONTROL_MAX_AGE, PREFLIGHT_AGE),
-        (
-            VARY,
-            "Access-Control-Request-Method, Access-Control-Request-Headers",
-        ),
-    ] {
-        headers.insert(name, HeaderValue::from_static(value));
-    }
-    response
-}
-
-/// `scheme://host:port` in lower case, without the scheme's own port; `None` for what is no origin.
-fn normal_origin(text: &str) -> Option<String> {
-    let (scheme, rest) = text.split_once("://")?;
-    let scheme = scheme.to_ascii_lowercase();
-    let letters = scheme
-        .bytes()
-        .all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b));
-    if scheme.is_empty() || !letters {
-        return None;
-    }
-    let HostName { name, port } = HostName::entry(rest)?;
-    Some(
-        match port.filter(|&port| Some(port) != default_port(&scheme)) {
-            Some(port) => format!("{scheme}://{name}:{port}"),
-            None => format!("{scheme}://{name}"),
-        },
-    )
-}
-
-/// Whether a page of `origin` was loaded from `host`. A proxy before the server may speak TLS, so
-/// the scheme tells only which port is meant by none.
-fn is_same(origin: &str, host: &HostName) -> bool {
-    let Some((scheme, rest)) = origin.split_once("://") else {
-        return false;
-    };
-    let Some(default) = default_port(&scheme.to_ascii_lowercase()) else {
-        return false;
-    };
-    HostName::parse(rest).is_some_and(|own| {
-        own.name == host.name && own.port.unwrap_or(default) == host.port.unwrap_or(default)
-    })
-}
-
-fn default_port(scheme: &str) -> Option<u16> {
-    match scheme {
-        "http" => Some(80),
-        "https" => Some(443),
-        _ => None,
-    }
 }
 
 #[cfg(test)]
