@@ -23,7 +23,7 @@ use crate::connection::{MAX_BUFFER, MAX_HEAD, Tracked, ended, last_call, routed}
 use crate::http::{App, Wait};
 use crate::line::Line;
 use crate::sync::lock;
-use crate::takeover::Taken;
+use crate::takeover::{Taken, Whole};
 use crate::transport::chunks;
 use crate::transport::pieces::Pieces;
 use crate::wire::{Deadline, Io, Wire};
@@ -148,8 +148,10 @@ async fn speak(
                 match line.takeover.heir() {
                     Some(heir) => {
                         wire.put_back(&parts.read_buf);
+                        let (io, early) = wire.into_parts();
+                        let line = Arc::clone(line);
                         // One that is gone wants nothing.
-                        drop(heir.send(wire.into_parts()));
+                        drop(heir.send(Whole { io, early, line }));
                     }
                     None => drop(wire.shutdown().await),
                 }
