@@ -8,6 +8,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use axum::Router;
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -18,6 +19,7 @@ use http::header::{
 };
 use http::uri::Authority;
 use http::{Method, StatusCode};
+use tower::ServiceExt as _;
 
 use super::problem::{Kind, Problem};
 use super::{App, CHANNEL_METHODS};
@@ -55,16 +57,17 @@ struct HostName {
 impl HostName {
     fn parse(text: &str) -> Option<Self> {
         let authority: Authority = text.parse().ok()?;
-        if authority.as_str().contains('@') || authority.host().is_empty() {
+        let host = authority.host();
+        if authority.as_str().contains('@') || host.is_empty() {
             return None;
         }
-        let port = match authority.as_str().strip_prefix(authority.host())? {
+        let port = match authority.as_str().strip_prefix(host)? {
             // An empty port is the scheme's own (RFC 3986 §3.2.3).
             "" | ":" => None,
             port => Some(port.strip_prefix(':')?.parse().ok()?),
         };
         Some(Self {
-            name: authority.host().to_ascii_lowercase(),
+            name: host.to_ascii_lowercase(),
             port,
         })
     }
@@ -220,7 +223,7 @@ impl Guard {
 }
 
 /// The check before everything: on every URL the host, on all that pages could misuse the origin.
-pub(crate) async fn check(app: &App, request: Request, next: Next) -> Response {
+pub(crate) async fn check(app: &App, request: Request, routes: Router) -> Response {
     let now = app.now();
     let guard = &now.guard;
     let host = match guard.host(&request) {
@@ -230,7 +233,7 @@ pub(crate) async fn check(app: &App, request: Request, next: Next) -> Response {
     let path = request.uri().path();
     // A link to the page itself may stand anywhere.
     if path == "/" || path.starts_with("/assets/") {
-        return next.run(request).await;
+        return routed(routes, request).await;
     }
     let origin = match guard.origin(request.headers(), &host) {
         Ok(origin) => origin,
@@ -242,7 +245,7 @@ pub(crate) async fn check(app: &App, request: Request, next: Next) -> Response {
             .contains_key(ACCESS_CONTROL_REQUEST_METHOD);
     let mut response = match &origin {
         Some(_) if preflight => preflight_answer(),
-        _ => next.run(request).await,
+        _ => routed(routes, request).await,
     };
     if let Some(origin) = origin {
         let headers = response.headers_mut();
@@ -255,6 +258,11 @@ pub(crate) async fn check(app: &App, request: Request, next: Next) -> Response {
         }
     }
     vary(guard, response)
+}
+
+async fn routed(routes: Router, request: Request) -> Response {
+    let Ok(response) = routes.oneshot(request).await;
+    response
 }
 
 /// The check of the operators' port, which is no page's: only the host counts.
