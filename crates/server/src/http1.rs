@@ -39,12 +39,15 @@ pub(crate) async fn serve(app: &Arc<App>, router: Router, io: Io, line: Arc<Line
     drop(now);
     let mut wire = Wire::new(io, Arc::clone(&line), head, write);
     let mut patience = idle;
-    while is_asked(app, &mut wire, &line, patience).await {
-        let spoken = Box::pin(speak(app, &router, wire, &line, idle)).await;
-        let Some((rest, taken)) = spoken else {
-            return;
+    // What is in boxes is gone while a stream is sent.
+    while Box::pin(is_asked(app, &mut wire, &line, patience)).await {
+        let taken = match Box::pin(speak(app, &router, wire, &line, idle)).await {
+            Some((rest, taken)) => {
+                wire = rest;
+                taken
+            }
+            None => return,
         };
-        wire = rest;
         patience = idle;
         let _answering = line.hold();
         match taken {
