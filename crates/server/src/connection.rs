@@ -17,9 +17,8 @@ use hyper::body::Incoming;
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
-use tower::ServiceExt as _;
 
-use crate::http::{App, Asked, Wait, answer, router};
+use crate::http::{App, Asked, Wait, answer, doors, router};
 use crate::limits::{self, Late, Origin, Place};
 use crate::line::{Answering, Line};
 use crate::wire::Io;
@@ -137,12 +136,10 @@ pub(crate) fn routed(
 ) -> BoxFuture<'static, Result<Response<Body>, Wait>> {
     let asked = Asked::of(app, &mut request);
     request.extensions_mut().insert(Arc::clone(line));
-    let (app, routed) = (
-        Arc::clone(app),
-        router.clone().oneshot(request.map(Body::new)),
-    );
+    let (app, router) = (Arc::clone(app), router.clone());
+    let request = request.map(Body::new);
     Box::pin(async move {
-        let Ok(response) = routed.await;
+        let response = doors(&app, router, request).await;
         answer(&app, asked, response)
     })
 }

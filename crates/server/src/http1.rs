@@ -23,7 +23,7 @@ use crate::connection::{MAX_BUFFER, MAX_HEAD, Tracked, ended, last_call, routed}
 use crate::http::{App, Wait};
 use crate::line::Line;
 use crate::sync::lock;
-use crate::takeover::Taken;
+use crate::takeover::{Taken, Whole};
 use crate::transport::chunks;
 use crate::transport::pieces::Pieces;
 use crate::wire::{Deadline, Io, Wire};
@@ -39,12 +39,15 @@ pub(crate) async fn serve(app: &Arc<App>, router: Router, io: Io, line: Arc<Line
     drop(now);
     let mut wire = Wire::new(io, Arc::clone(&line), head, write);
     let mut patience = idle;
-    while is_asked(app, &mut wire, &line, patience).await {
-        let spoken = Box::pin(speak(app, &router, wire, &line, idle)).await;
-        let Some((rest, taken)) = spoken else {
-            return;
+    // What is in boxes is gone while a stream is sent.
+    while Box::pin(is_asked(app, &mut wire, &line, patience)).await {
+        let taken = match Box::pin(speak(app, &router, wire, &line, idle)).await {
+            Some((rest, taken)) => {
+                wire = rest;
+                taken
+            }
+            None => return,
         };
-        wire = rest;
         patience = idle;
         let _answering = line.hold();
         match taken {
@@ -148,8 +151,10 @@ async fn speak(
                 match line.takeover.heir() {
                     Some(heir) => {
                         wire.put_back(&parts.read_buf);
+                        let (io, early) = wire.into_parts();
+                        let line = Arc::clone(line);
                         // One that is gone wants nothing.
-                        drop(heir.send(wire.into_parts()));
+                        drop(heir.send(Whole { io, early, line }));
                     }
                     None => drop(wire.shutdown().await),
                 }

@@ -24,7 +24,7 @@ pub(crate) struct Line {
     /// Where it comes from.
     pub(crate) origin: Origin,
     /// The connection's place among all, given back when nobody knows the connection any more.
-    pub(crate) place: Arc<Place>,
+    pub(crate) place: Place,
 }
 
 /// Whose the bytes are.
@@ -46,7 +46,7 @@ impl Line {
             takeover: Takeover::default(),
             working: Mutex::new(working),
             origin,
-            place: Arc::new(place),
+            place,
         }
     }
 
@@ -118,6 +118,13 @@ impl Line {
 /// One request that is being answered.
 #[derive(Debug)]
 pub(crate) struct Answering(Arc<Line>);
+
+impl Answering {
+    /// The connection.
+    pub(crate) fn line(&self) -> &Arc<Line> {
+        &self.0
+    }
+}
 
 impl Drop for Answering {
     fn drop(&mut self) {

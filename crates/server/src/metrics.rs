@@ -131,9 +131,18 @@ impl Metrics {
 
     /// One listens, until what is returned is dropped.
     pub(crate) fn listener(&self, transport: Transport) -> Listening {
-        let way = self.way(transport);
-        way.listeners.inc();
-        Listening(Arc::clone(way))
+        self.joined(transport);
+        Listening(Arc::clone(self.way(transport)))
+    }
+
+    /// One listens, until it has [left](Self::left).
+    pub(crate) fn joined(&self, transport: Transport) {
+        self.way(transport).listeners.inc();
+    }
+
+    /// One listens no more.
+    pub(crate) fn left(&self, transport: Transport) {
+        self.way(transport).listeners.dec();
     }
 
     /// So many were handed to listeners' connections, the newest of them published then.

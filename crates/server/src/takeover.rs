@@ -16,6 +16,7 @@ use openline::proto::handshake::has_token;
 use tokio::sync::oneshot;
 
 use crate::http::Wait;
+use crate::line::Line;
 use crate::sync::lock;
 use crate::transport::pieces::Pieces;
 use crate::wire::Io;
@@ -41,7 +42,15 @@ enum What {
     /// The answer to what is asked next; in a box, since every connection has room for it.
     Answer(Box<Response<Body>>),
     /// Who gets the connection after the answer.
-    Upgrade(oneshot::Sender<(Io, Bytes)>),
+    Upgrade(oneshot::Sender<Whole>),
+}
+
+/// A connection that is another's from now on.
+pub(crate) struct Whole {
+    pub(crate) io: Io,
+    /// What was received and not read.
+    pub(crate) early: Bytes,
+    pub(crate) line: Arc<Line>,
 }
 
 /// What was taken.
@@ -113,15 +122,16 @@ impl Takeover {
         self.state().what = What::Answer(Box::new(response));
     }
 
-    /// Gives the connection once the answer is sent.
-    pub(crate) fn upgrade(&self) -> oneshot::Receiver<(Io, Bytes)> {
+    /// Gives the connection once the answer is sent; it is for one who keeps no line alive, with which this would wait for ever
+    /// if that fails.
+    pub(crate) fn upgrade(&self) -> oneshot::Receiver<Whole> {
         let (sender, receiver) = oneshot::channel();
         self.state().what = What::Upgrade(sender);
         receiver
     }
 
     /// Who gets the connection, if anybody does.
-    pub(crate) fn heir(&self) -> Option<oneshot::Sender<(Io, Bytes)>> {
+    pub(crate) fn heir(&self) -> Option<oneshot::Sender<Whole>> {
         match std::mem::take(&mut self.state().what) {
             What::Upgrade(heir) => Some(heir),
             _ => None,

@@ -11,16 +11,16 @@ use crate::line::Line;
 
 /// Counts the request to its client, and refuses it past the client's bounds. The request, with who sends it.
 pub(crate) fn admit(app: &App, mut request: Request) -> Result<Request, Problem> {
-    let client = judge(app, &app.now(), &request)?;
-    request.extensions_mut().extend(client);
+    if let Some(client) = judge(app, &app.now(), &request)? {
+        request.extensions_mut().insert(client);
+    }
     Ok(request)
 }
 
-fn judge(app: &App, now: &Current, request: &Request) -> Result<http::Extensions, Problem> {
-    let mut told = http::Extensions::new();
+fn judge(app: &App, now: &Current, request: &Request) -> Result<Option<Client>, Problem> {
     // Every connection has one.
     let Some(line) = request.extensions().get::<Arc<Line>>() else {
-        return Ok(told);
+        return Ok(None);
     };
     let config = &now.config;
     let client = limits::forwarded(&line.origin, &config.proxies, request.headers());
@@ -31,8 +31,7 @@ fn judge(app: &App, now: &Current, request: &Request) -> Result<http::Extensions
         let place = app.limits.place_of(config, client.counted);
         line.place.is_of(place.map_err(refused)?);
     }
-    told.insert(client);
-    Ok(told)
+    Ok(Some(client))
 }
 
 /// Tells a client to come back later, and counts that.

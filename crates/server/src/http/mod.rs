@@ -16,7 +16,6 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{Request, State};
-use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use http::header::{ALLOW, CACHE_CONTROL, CONNECTION, HeaderValue, VARY};
@@ -166,20 +165,17 @@ pub(crate) fn router(app: Arc<App>) -> Router {
     } else {
         router = router.route("/", any(pages::plain));
     }
-    router
-        .fallback(nowhere)
-        // One layer for all doors, since each costs every request a few allocations.
-        .layer(middleware::from_fn_with_state(Arc::clone(&app), doors))
-        .with_state(app)
+    router.fallback(nowhere).with_state(app)
 }
 
-/// The doors in front of all routes, from outside in.
-async fn doors(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+/// Answers a request by one of the routes, behind the doors in front of all of them, from outside in. Those are no layer of
+/// the router's, since each costs every request a few allocations.
+pub(crate) async fn doors(app: &App, routes: Router, request: Request) -> Response {
     let is_asked_for = ws::is_asked_for(request.headers());
     // Later ones have a way of their own to say so.
     let may_be_last = request.version() < Version::HTTP_2;
-    let mut response = match admit::admit(&app, request) {
-        Ok(request) => guard::check(&app, request, next).await,
+    let mut response = match admit::admit(app, request) {
+        Ok(request) => guard::check(app, request, routes).await,
         Err(problem) => problem.into_response(),
     };
     // The connection ends with the last answer of a server that ends, and with the refusal of a WebSocket. A proxy that does

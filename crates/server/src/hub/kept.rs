@@ -37,6 +37,7 @@ pub(crate) enum Rhythm {
 #[derive(Debug)]
 pub(super) struct Kept {
     waiting: BTreeMap<u64, Arc<Publication>>,
+    weight: usize,
     /// The offset of the one that waits, of each channel of which only the newest does.
     newest: HashMap<Channel, u64>,
     rhythm: Rhythm,
@@ -49,6 +50,7 @@ impl Kept {
     pub(super) fn new(rhythm: Rhythm) -> Self {
         Self {
             waiting: BTreeMap::new(),
+            weight: 0,
             newest: HashMap::new(),
             rhythm,
             beat: None,
@@ -66,17 +68,18 @@ impl Kept {
         first.map(|(offset, _)| *offset)
     }
 
+    /// What all of it weighs.
+    pub(super) fn weight(&self) -> usize {
+        self.weight
+    }
+
     /// Whether what waits may be sent at any time.
     pub(super) fn is_free(&self) -> bool {
         self.rhythm == Rhythm::Free
     }
 
-    /// Adds one; the one that goes for it.
-    pub(super) fn push(
-        &mut self,
-        publication: &Arc<Publication>,
-        is_thinned: bool,
-    ) -> Option<Arc<Publication>> {
+    /// Adds one; whether another one goes for it.
+    pub(super) fn push(&mut self, publication: &Arc<Publication>, is_thinned: bool) -> bool {
         let offset = publication.offset();
         let mut replaced = None;
         if is_thinned {
@@ -84,8 +87,10 @@ impl Kept {
             let before = self.newest.insert(channel, offset);
             replaced = before.and_then(|before| self.waiting.remove(&before));
         }
+        self.weight += publication.weight();
+        self.weight -= replaced.as_ref().map_or(0, |replaced| replaced.weight());
         self.waiting.insert(offset, Arc::clone(publication));
-        replaced
+        replaced.is_some()
     }
 
     /// The next one, if its time has come.
@@ -102,6 +107,7 @@ impl Kept {
             self.up_to = last.map_or(first, |(last, _)| *last);
         }
         let publication = self.waiting.remove(&first)?;
+        self.weight -= publication.weight();
         if self.newest.get(publication.channel()) == Some(&first) {
             self.newest.remove(publication.channel());
         }
@@ -148,7 +154,7 @@ mod tests {
             (6, "a", true),
         ] {
             let replaced = kept.push(&publication(channel, offset), thins);
-            assert_eq!(replaced.is_some(), channel == "a" && offset > 1);
+            assert_eq!(replaced, channel == "a" && offset > 1);
         }
         let now = Instant::now();
         assert_eq!(offsets(&mut kept, now), [2, 4, 5, 6]);

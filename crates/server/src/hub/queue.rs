@@ -20,8 +20,6 @@ pub(super) struct Queue(Mutex<State>);
 #[derive(Debug)]
 struct State {
     items: Items,
-    weight: usize,
-    lagged: bool,
     place: Place,
     waker: Option<Waker>,
 }
@@ -30,9 +28,16 @@ struct State {
 #[derive(Debug)]
 enum Items {
     Nothing,
-    #[expect(clippy::box_collection, reason = "an empty one is to be small")]
-    Whole(Box<VecDeque<Arc<Publication>>>),
+    Whole(Box<Whole>),
     Thinned(Box<Kept>),
+    /// The subscriber was let go.
+    Lagged,
+}
+
+#[derive(Debug, Default)]
+struct Whole {
+    items: VecDeque<Arc<Publication>>,
+    weight: usize,
 }
 
 /// Where in its group a subscriber is. It changes only while the hub is taken.
@@ -79,8 +84,6 @@ impl Queue {
                 None => Items::Nothing,
                 Some(rhythm) => Items::Thinned(Box::new(Kept::new(rhythm))),
             },
-            weight: 0,
-            lagged: false,
             place: Place::Queued(u32::MAX),
             waker: None,
         }))
@@ -103,45 +106,38 @@ impl Queue {
         bound: usize,
     ) -> Pushed {
         let mut state = self.lock();
-        if state.lagged {
-            return Pushed::Gone;
+        let (pushed, count) = match &mut state.items {
+            Items::Lagged => return Pushed::Gone,
+            Items::Nothing => {
+                let mut whole = Box::<Whole>::default();
+                whole.push(publication);
+                state.items = Items::Whole(whole);
+                (Pushed::Kept, 1)
+            }
+            Items::Whole(whole) => {
+                whole.push(publication);
+                (Pushed::Kept, whole.items.len())
+            }
+            Items::Thinned(kept) => match kept.push(publication, is_thinned) {
+                true => (Pushed::Replaced, kept.len()),
+                false => (Pushed::Kept, kept.len()),
+            },
+        };
+        let is_too_much = state.items.weight() > bound && count > 1;
+        if is_too_much {
+            state.items = Items::Lagged;
         }
-        let mut weight = state.weight + publication.weight();
-        let (is_first, replaced) = match &mut state.items {
-            Items::Nothing => (true, None),
-            Items::Whole(items) => (items.is_empty(), None),
-            Items::Thinned(kept) => {
-                let replaced = kept.push(publication, is_thinned);
-                (kept.len() == 1, replaced)
-            }
-        };
-        weight -= replaced.as_ref().map_or(0, |replaced| replaced.weight());
-        let pushed = if weight > bound && !is_first {
-            state.lag();
-            Pushed::Lagged
-        } else {
-            state.weight = weight;
-            match &mut state.items {
-                Items::Nothing => {
-                    let one = VecDeque::from([Arc::clone(publication)]);
-                    state.items = Items::Whole(Box::new(one));
-                }
-                Items::Whole(items) => items.push_back(Arc::clone(publication)),
-                Items::Thinned(_) => {}
-            }
-            match replaced {
-                Some(_) => Pushed::Replaced,
-                None => Pushed::Kept,
-            }
-        };
         wake(state);
-        pushed
+        match is_too_much {
+            true => Pushed::Lagged,
+            false => pushed,
+        }
     }
 
     /// Lets the subscriber go.
     pub(super) fn lag(&self) {
         let mut state = self.lock();
-        state.lag();
+        state.items = Items::Lagged;
         wake(state);
     }
 
@@ -152,40 +148,35 @@ impl Queue {
 
     /// What waits weighs so much.
     pub(super) fn weight(&self) -> usize {
-        self.lock().weight
+        self.lock().items.weight()
     }
 
     /// Offset of the oldest that waits, and the weight of all; `None` where nothing does.
     pub(super) fn waiting(&self) -> Option<(u64, usize)> {
         let state = self.lock();
         let oldest = match &state.items {
-            Items::Nothing => None,
-            Items::Whole(items) => items.front().map(|oldest| oldest.offset()),
+            Items::Nothing | Items::Lagged => None,
+            Items::Whole(whole) => whole.items.front().map(|oldest| oldest.offset()),
             Items::Thinned(kept) => kept.oldest(),
         };
-        oldest.map(|oldest| (oldest, state.weight))
+        oldest.map(|oldest| (oldest, state.items.weight()))
     }
 
     pub(super) fn try_pop(&self) -> Result<Option<Arc<Publication>>, Lagged> {
-        let mut state = self.lock();
-        if state.lagged {
-            return Err(Lagged);
-        }
-        Ok(state.pop())
+        self.lock().items.pop()
     }
 
     /// What may be taken, or when.
     pub(super) fn poll_pop(&self, cx: &Context<'_>) -> Poll<Result<Popped, Lagged>> {
         self.poll(cx, |state| {
-            if state.lagged {
-                return Some(Err(Lagged));
-            }
-            if let Some(publication) = state.pop() {
-                return Some(Ok(Popped::Publication(publication)));
+            match state.items.pop() {
+                Err(lagged) => return Some(Err(lagged)),
+                Ok(Some(publication)) => return Some(Ok(Popped::Publication(publication))),
+                Ok(None) => {}
             }
             match &state.items {
-                Items::Nothing | Items::Whole(_) => None,
                 Items::Thinned(kept) => kept.due().map(Popped::NotBefore).map(Ok),
+                _ => None,
             }
         })
     }
@@ -197,7 +188,10 @@ impl Queue {
 
     /// Ready once the subscriber was let go.
     pub(super) fn poll_lagged(&self, cx: &Context<'_>) -> Poll<Lagged> {
-        self.poll(cx, |state| state.lagged.then_some(Lagged))
+        self.poll(cx, |state| match state.items {
+            Items::Lagged => Some(Lagged),
+            _ => None,
+        })
     }
 
     /// Whether what is published goes to an outlet.
@@ -208,13 +202,12 @@ impl Queue {
     /// Whether what is published may go to an outlet: not if something waits, which the subscriber has to take first, nor if
     /// it is to be sent in a rhythm.
     pub(super) fn may_be_seated(&self) -> bool {
-        let state = self.lock();
-        !state.lagged
-            && match &state.items {
-                Items::Nothing => true,
-                Items::Whole(items) => items.is_empty(),
-                Items::Thinned(kept) => kept.len() == 0 && kept.is_free(),
-            }
+        match &self.lock().items {
+            Items::Nothing => true,
+            Items::Whole(whole) => whole.items.is_empty(),
+            Items::Thinned(kept) => kept.len() == 0 && kept.is_free(),
+            Items::Lagged => false,
+        }
     }
 
     /// Whether everything is kept until there is too much.
@@ -258,31 +251,40 @@ fn wake(mut state: MutexGuard<'_, State>) {
     }
 }
 
+impl Whole {
+    fn push(&mut self, publication: &Arc<Publication>) {
+        self.items.push_back(Arc::clone(publication));
+        self.weight += publication.weight();
+    }
+}
+
+impl Items {
+    fn weight(&self) -> usize {
+        match self {
+            Self::Nothing | Self::Lagged => 0,
+            Self::Whole(whole) => whole.weight,
+            Self::Thinned(kept) => kept.weight(),
+        }
+    }
+
+    fn pop(&mut self) -> Result<Option<Arc<Publication>>, Lagged> {
+        match self {
+            Self::Nothing => Ok(None),
+            Self::Whole(whole) => {
+                let item = whole.items.pop_front();
+                whole.weight -= item.as_ref().map_or(0, |item| item.weight());
+                if whole.items.is_empty() && whole.items.capacity() > KEPT_CAPACITY {
+                    *self = Self::Nothing;
+                }
+                Ok(item)
+            }
+            Self::Thinned(kept) => Ok(kept.pop(Instant::now())),
+            Self::Lagged => Err(Lagged),
+        }
+    }
+}
+
 impl State {
-    fn pop(&mut self) -> Option<Arc<Publication>> {
-        let item = match &mut self.items {
-            Items::Nothing => None,
-            Items::Whole(items) => items.pop_front(),
-            Items::Thinned(kept) => kept.pop(Instant::now()),
-        };
-        if let Some(item) = &item {
-            self.weight -= item.weight();
-        }
-        if let Items::Whole(items) = &self.items
-            && items.is_empty()
-            && items.capacity() > KEPT_CAPACITY
-        {
-            self.items = Items::Nothing;
-        }
-        item
-    }
-
-    fn lag(&mut self) {
-        self.items = Items::Nothing;
-        self.weight = 0;
-        self.lagged = true;
-    }
-
     fn is_seated(&self) -> bool {
         matches!(self.place, Place::Seated { .. })
     }

@@ -1,8 +1,9 @@
 //! Whose a connection is: the address that the per-address limits count by.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::io;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -46,9 +47,9 @@ impl Origin {
 
     /// The address that is counted: of many clients behind a proxy it is not the proxy's, and what
     /// comes from this machine is not to lock this machine out.
-    pub(crate) fn counted(&self) -> Option<IpAddr> {
+    pub(crate) fn counted(&self) -> Option<Block> {
         let is_free = self.is_proxy || (self.address.is_loopback() && !self.is_told);
-        (!is_free).then(|| block(self.address))
+        (!is_free).then(|| Block::of(self.address))
     }
 }
 
@@ -57,15 +58,15 @@ impl Origin {
 pub(crate) struct Client {
     /// The client's address.
     pub(crate) address: IpAddr,
-    /// The one that is counted, if any.
-    pub(crate) counted: Option<IpAddr>,
+    /// What it is counted as, if it is.
+    pub(crate) counted: Option<Block>,
 }
 
 impl Client {
     /// One that nothing is known of, and that is counted with all others of that kind.
     pub(crate) const UNKNOWN: Self = Self {
         address: IpAddr::V6(Ipv6Addr::UNSPECIFIED),
-        counted: Some(IpAddr::V6(Ipv6Addr::UNSPECIFIED)),
+        counted: Some(Block::V6([0; 4])),
     };
 
     /// The client of a request on a connection from `origin`, if it is the connection's own.
@@ -79,12 +80,30 @@ impl Client {
 
 /// What one client is counted as: an IPv4 address, or the block of IPv6 addresses that one gets who
 /// gets one (RFC 6177).
-fn block(address: IpAddr) -> IpAddr {
-    match address {
-        IpAddr::V4(_) => address,
-        IpAddr::V6(address) => {
-            let [a, b, c, d, ..] = address.segments();
-            Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into()
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Block {
+    V4([u8; 4]),
+    V6([u16; 4]),
+}
+
+impl Block {
+    fn of(address: IpAddr) -> Self {
+        match address {
+            IpAddr::V4(address) => Self::V4(address.octets()),
+            IpAddr::V6(address) => {
+                let [a, b, c, d, ..] = address.segments();
+                Self::V6([a, b, c, d])
+            }
+        }
+    }
+}
+
+impl fmt::Display for Block {
+    /// Its first address.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::V4(octets) => Ipv4Addr::from(octets).fmt(f),
+            Self::V6([a, b, c, d]) => Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).fmt(f),
         }
     }
 }
@@ -121,7 +140,7 @@ pub(crate) fn forwarded(origin: &Origin, proxies: &ProxyConfig, headers: &Header
                 let address = address.to_canonical();
                 return Client {
                     address,
-                    counted: Some(block(address)),
+                    counted: Some(Block::of(address)),
                 };
             }
             // A name that hides an address: nobody is known behind it.
@@ -217,11 +236,11 @@ async fn header_bytes(tcp: &mut TcpStream) -> io::Result<Vec<u8>> {
 
 /// How many each address has.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Addresses(Arc<Mutex<HashMap<IpAddr, usize>>>);
+pub(crate) struct Addresses(Arc<Mutex<HashMap<Block, usize>>>);
 
 impl Addresses {
     /// One more for `address`, unless it has as many as it may.
-    pub(super) fn take(&self, address: IpAddr, bound: usize) -> Option<AddressPlace> {
+    pub(super) fn take(&self, address: Block, bound: usize) -> Option<AddressPlace> {
         let mut counts = lock(&self.0);
         let count = counts.entry(address).or_default();
         if *count >= bound {
@@ -235,7 +254,7 @@ impl Addresses {
     }
 
     /// One less for `address`.
-    pub(super) fn give_back(&self, address: IpAddr) {
+    pub(super) fn give_back(&self, address: Block) {
         let mut counts = lock(&self.0);
         if let Some(count) = counts.get_mut(&address) {
             *count -= 1;
@@ -250,12 +269,12 @@ impl Addresses {
 #[derive(Debug)]
 pub(crate) struct AddressPlace {
     addresses: Option<Addresses>,
-    address: IpAddr,
+    address: Block,
 }
 
 impl AddressPlace {
     /// The address, whose place somebody else [gives back](Addresses::give_back).
-    pub(super) fn keep(mut self) -> IpAddr {
+    pub(super) fn keep(mut self) -> Block {
         self.addresses = None;
         self.address
     }
@@ -331,9 +350,11 @@ mod tests {
 
     #[test]
     fn neighbours_in_a_block_are_one_and_places_come_back() {
-        let block = |text: &str| block(text.parse().unwrap());
+        let block = |text: &str| Block::of(text.parse().unwrap());
         assert_eq!(block("2001:db8:1:2:3::4"), block("2001:db8:1:2:ffff::"));
         assert_ne!(block("192.0.2.1"), block("192.0.2.2"));
+        assert_eq!(block("192.0.2.1").to_string(), "192.0.2.1");
+        assert_eq!(block("2001:db8:1:2:3::4").to_string(), "2001:db8:1:2::");
         let addresses = Addresses::default();
         let address = block("192.0.2.1");
         let first = addresses.take(address, 2).unwrap();

@@ -5,7 +5,6 @@ mod memory;
 mod rate;
 
 use std::mem;
-use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -16,7 +15,7 @@ use crate::auth::Who;
 use crate::config::Config;
 use crate::sync::lock;
 
-use self::address::{AddressPlace, Addresses};
+use self::address::{AddressPlace, Addresses, Block};
 pub(crate) use self::address::{Client, Origin, forwarded, read_header};
 use self::memory::Memory;
 pub(crate) use self::rate::Meter;
@@ -127,7 +126,7 @@ pub(crate) struct Limits {
     handshakes: Mutex<usize>,
     addresses: Addresses,
     accepts: Mutex<Meter>,
-    requests: Rates<IpAddr>,
+    requests: Rates<Block>,
     publications: Rates<String>,
     bodies: Arc<Semaphore>,
     pub(crate) memory: Memory,
@@ -222,16 +221,24 @@ impl Limits {
             limits: Arc::clone(self),
             told: Mutex::new(Told {
                 has_asked: false,
-                address: address.map(AddressPlace::keep),
+                held: Some(Held(address.map(AddressPlace::keep))),
             }),
         })
+    }
+
+    /// Gives back what a place was for.
+    pub(crate) fn leave(&self, held: Held) {
+        if let Some(address) = held.0 {
+            self.addresses.give_back(address);
+        }
+        self.connections.add_permits(1);
     }
 
     /// A place among those of an address; none is needed of who is not counted.
     pub(crate) fn place_of(
         &self,
         config: &Config,
-        address: Option<IpAddr>,
+        address: Option<Block>,
     ) -> Result<Option<AddressPlace>, Refusal> {
         let Some(address) = address else {
             return Ok(None);
@@ -293,8 +300,7 @@ impl Limits {
     }
 }
 
-/// A connection's place among all, given back when it is dropped. Every connection keeps one for as long as it lives, so it
-/// is no more than it has to be.
+/// A connection's place among all, given back when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Place {
     pub(crate) limits: Arc<Limits>,
@@ -306,9 +312,14 @@ pub(crate) struct Place {
 struct Told {
     /// It has said what it wants: until then it is one of those that have not.
     has_asked: bool,
-    /// It has a place among those of its client's address, too.
-    address: Option<IpAddr>,
+    /// Nothing, once somebody else is to give it back.
+    held: Option<Held>,
 }
+
+/// What a connection takes of what there is, to be [given back](Limits::leave): one of all connections, and one of those of
+/// its client's address, if that is counted. Listeners keep it for as long as they live, so it is no more than it has to be.
+#[derive(Debug)]
+pub(crate) struct Held(Option<Block>);
 
 impl Place {
     /// It has said what it wants.
@@ -325,18 +336,28 @@ impl Place {
 
     /// It is of another client now, as connections of a proxy are.
     pub(crate) fn is_of(&self, address: Option<AddressPlace>) {
-        let address = address.map(AddressPlace::keep);
-        let before = mem::replace(&mut lock(&self.told).address, address);
+        let mut told = lock(&self.told);
+        let Some(held) = &mut told.held else {
+            return;
+        };
+        let before = mem::replace(&mut held.0, address.map(AddressPlace::keep));
+        drop(told);
         if let Some(before) = before {
             self.limits.addresses.give_back(before);
         }
+    }
+
+    /// What it was for, which somebody else gives back from now on.
+    pub(crate) fn hand_over(&self) -> Option<Held> {
+        self.has_asked();
+        lock(&self.told).held.take()
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.has_asked();
-        self.is_of(None);
-        self.limits.connections.add_permits(1);
+        if let Some(held) = self.hand_over() {
+            self.limits.leave(held);
+        }
     }
 }

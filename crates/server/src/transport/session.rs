@@ -9,10 +9,11 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use futures_util::StreamExt as _;
+use jiff::Timestamp;
 use openline::{Broadcast, CloseCode, Message, Receiver, Sender, Traffic, WebSocket};
 use serde::Deserialize;
 use tokio::time::{Instant, Sleep, sleep_until};
-use tokio_util::task::task_tracker::{TaskTracker, TaskTrackerToken};
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::standing;
 use crate::auth::Grant;
@@ -20,10 +21,10 @@ use crate::broker::{Missed, Subscription};
 use crate::drain::Turn;
 use crate::http::App;
 use crate::hub::{BATCH, Form, Lagged, Live, Outlet};
-use crate::limits::{self, Place};
-use crate::line::Answering;
+use crate::limits;
+use crate::line::{Answering, Line};
 use crate::meter::Meter;
-use crate::metrics::{Listening, Transport};
+use crate::metrics::Transport;
 use crate::publication::Publication;
 
 /// What is said on a WebSocket.
@@ -49,21 +50,14 @@ impl Spoken {
 pub(super) type Work = Pin<Box<dyn Future<Output = Option<Box<Session>>> + Send>>;
 
 /// Runs a session that begins with that work, in a task of its own.
-pub(super) fn spawn(tasks: &TaskTracker, work: Work) {
-    tokio::spawn(Task {
-        phase: Phase::Works(work),
-        _token: tasks.token(),
-    });
+pub(super) fn spawn(work: Work) {
+    tokio::spawn(Task::Works(work));
 }
 
-struct Task {
-    phase: Phase,
-    _token: TaskTrackerToken,
-}
-
-enum Phase {
+/// A task of tokio's takes steps of 128 bytes. Of no more than three words, this one takes one step.
+enum Task {
     Works(Work),
-    Rests(Session),
+    Rests(Box<Session>),
     Over,
 }
 
@@ -72,23 +66,21 @@ impl Future for Task {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         loop {
-            let next = match &mut self.phase {
-                Phase::Works(work) => {
-                    ready!(work.as_mut().poll(cx)).map(|session| Phase::Rests(*session))
-                }
-                Phase::Rests(session) => match ready!(session.poll_rest(cx)) {
+            let next = match &mut *self {
+                Self::Works(work) => ready!(work.as_mut().poll(cx)).map(Self::Rests),
+                Self::Rests(session) => match ready!(session.poll_rest(cx)) {
                     Rested::Over => None,
-                    rested => match std::mem::replace(&mut self.phase, Phase::Over) {
-                        Phase::Rests(session) => Some(Phase::Works(Box::new(session).work(rested))),
+                    rested => match std::mem::replace(&mut *self, Self::Over) {
+                        Self::Rests(session) => Some(Self::Works(session.work(rested))),
                         _ => None,
                     },
                 },
-                Phase::Over => None,
+                Self::Over => None,
             };
             match next {
-                Some(next) => self.phase = next,
+                Some(next) => *self = next,
                 None => {
-                    self.phase = Phase::Over;
+                    *self = Self::Over;
                     return Poll::Ready(());
                 }
             }
@@ -108,29 +100,43 @@ enum Rested {
 
 /// One listener's WebSocket.
 pub(super) struct Session {
-    app: Arc<App>,
     /// Dropped before the connection, so that the hub is not held up by the connection's end.
     live: Live,
     sender: Sender,
     receiver: Receiver,
-    backlog: Option<Box<Backlog>>,
-    /// The end of its right to listen, if there is one.
-    expiry: Option<Pin<Box<Sleep>>>,
-    /// How often the client spoke of late.
-    said: Option<Box<limits::Meter>>,
-    metered: Option<Box<Metered>>,
-    listening: Listening,
-    _held: Option<Held>,
+    more: Option<Box<More>>,
+    /// Given back when the connection is gone.
+    listener: Listener,
+}
+
+/// A listener, as the server counts it.
+struct Listener {
+    app: Arc<App>,
+    _token: TaskTrackerToken,
+    /// What its connection takes, if there is nothing else on that.
+    held: Option<limits::Held>,
     turn: Turn,
     spoken: Spoken,
 }
 
-/// What a session keeps of the connection that it runs on.
-#[expect(dead_code, reason = "it is only to be kept")]
-pub(super) enum Held {
-    /// The connection's place; there is nothing else.
-    Place(Arc<Place>),
-    /// Over HTTP/2 it goes on, and is busy for as long as the session is.
+/// What few sessions have, or only for a while; in a box, without which all had room for it.
+#[derive(Default)]
+struct More {
+    backlog: Option<Backlog>,
+    /// The end of its right to listen, if there is one.
+    expiry: Option<Pin<Box<Sleep>>>,
+    /// How often the client spoke of late.
+    said: Option<limits::Meter>,
+    metered: Option<Metered>,
+    /// Over HTTP/2 the connection goes on, and is busy for as long as the session is.
+    stream: Option<Answering>,
+}
+
+/// What a session runs on.
+pub(super) enum Under {
+    /// A connection on which there is nothing else.
+    Connection(Arc<Line>),
+    /// A stream of a connection.
     Stream(Answering),
 }
 
@@ -161,11 +167,12 @@ enum End {
 impl Session {
     pub(super) fn new(
         app: Arc<App>,
+        token: TaskTrackerToken,
         socket: WebSocket,
         spoken: Spoken,
         grant: &Grant,
         subscription: Subscription,
-        held: Option<Held>,
+        under: Option<Under>,
     ) -> Box<Self> {
         let first = match spoken {
             Spoken::Bodies => None,
@@ -176,43 +183,57 @@ impl Session {
         };
         tracing::debug!(?spoken, "a WebSocket is open");
         let (sender, receiver) = socket.split();
+        let line = match &under {
+            Some(Under::Connection(line)) => Some(line),
+            Some(Under::Stream(stream)) => Some(stream.line()),
+            None => None,
+        };
+        // Its bytes are counted from now on.
+        let metered = line.and_then(|line| line.take_meter()).map(|meter| {
+            let counted = Traffic::default();
+            Metered { meter, counted }
+        });
+        let (held, stream) = match under {
+            Some(Under::Connection(line)) => (line.place.hand_over(), None),
+            Some(Under::Stream(stream)) => (None, Some(stream)),
+            None => (None, None),
+        };
+        app.metrics.joined(Transport::Websocket);
         let mut session = Box::new(Self {
             sender,
             receiver,
             live: subscription.live,
-            backlog: Some(Box::new(Backlog {
-                first,
-                missed: subscription.missed,
+            more: Some(Box::new(More {
+                backlog: Some(Backlog {
+                    first,
+                    missed: subscription.missed,
+                }),
+                metered,
+                stream,
+                ..More::default()
             })),
-            expiry: None,
-            said: None,
-            metered: None,
-            listening: app.metrics.listener(Transport::Websocket),
-            _held: held,
-            turn: Turn::any(),
-            spoken,
-            app,
+            listener: Listener {
+                app,
+                _token: token,
+                held,
+                turn: Turn::any(),
+                spoken,
+            },
         });
         session.grant(grant);
         session
     }
 
-    /// Its bytes are counted from now on.
-    pub(super) fn metered_by(mut self: Box<Self>, meter: Option<Arc<Meter>>) -> Box<Self> {
-        self.metered = meter.map(|meter| {
-            let counted = Traffic::default();
-            Box::new(Metered { meter, counted })
-        });
-        self
-    }
-
     /// From now on it is that by which the client may listen.
     fn grant(&mut self, grant: &Grant) {
-        self.expiry = grant.expires.map(|expires| Box::pin(sleep_until(expires)));
+        if grant.expires.is_some() || self.more.is_some() {
+            let expiry = grant.expires.map(|expires| Box::pin(sleep_until(expires)));
+            self.more.get_or_insert_default().expiry = expiry;
+        }
     }
 
     fn has_expired(&self) -> bool {
-        let expiry = self.expiry.as_ref();
+        let expiry = self.more.as_ref().and_then(|more| more.expiry.as_ref());
         expiry.is_some_and(|expiry| expiry.deadline() <= Instant::now())
     }
 
@@ -220,11 +241,12 @@ impl Session {
     fn poll_rest(&mut self, cx: &mut Context<'_>) -> Poll<Rested> {
         // First of all, since it has the task woken by what is looked at next.
         let is_returned = self.live.poll_returned(cx).is_ready();
-        if self.app.cut.is_cancelled() {
+        let app = &self.listener.app;
+        if app.cut.is_cancelled() {
             return Poll::Ready(Rested::Over);
         }
-        let is_due = is_returned || self.app.drain.has_begun();
-        if is_due || poll_expiry(&mut self.expiry, cx).is_ready() {
+        let is_due = is_returned || app.drain.has_begun();
+        if is_due || poll_expiry(&mut self.more, cx).is_ready() {
             return Poll::Ready(Rested::Due);
         }
         Poll::Ready(match ready!(self.receiver.poll_next_unpin(cx)) {
@@ -243,17 +265,19 @@ impl Session {
             Rested::Heard(message) => Some(message),
             Rested::Due | Rested::Over => None,
         };
-        let app = Arc::clone(&self.app);
+        let app = Arc::clone(&self.listener.app);
         Box::pin(async move {
-            let done = app.cut.run_until_cancelled(self.run(heard)).await;
-            done.flatten()
+            tokio::select! {
+                biased;
+                session = self.run(&app, heard) => session,
+                () = app.cut.cancelled() => None,
+            }
         })
     }
 
     /// The session, once it may rest; `None` at its end.
-    pub(super) async fn run(mut self: Box<Self>, heard: Option<Message>) -> Option<Box<Self>> {
-        let app = Arc::clone(&self.app);
-        let end = match self.serve(&app, heard).await {
+    async fn run(mut self: Box<Self>, app: &App, heard: Option<Message>) -> Option<Box<Self>> {
+        let end = match self.serve(app, heard).await {
             Ok(()) => return Some(self),
             Err(end) => end,
         };
@@ -286,13 +310,16 @@ impl Session {
     /// goes to the socket without this task, until that can't take it all: the session may rest.
     async fn serve(&mut self, app: &App, heard: Option<Message>) -> Result<(), End> {
         if let Some(message) = heard {
-            self.heard(app, &message).await.map_err(End::Spoke)?;
+            // It is rare, and has much to hold while it lasts.
+            Box::pin(self.heard(app, &message))
+                .await
+                .map_err(End::Spoke)?;
         }
         loop {
             let mut more = false;
             let mut is_attached = self.live.is_attached();
             if !is_attached {
-                if let Some(backlog) = &mut self.backlog {
+                if let Some(backlog) = self.backlog() {
                     // Once the server is to end its log is closed.
                     backlog
                         .missed
@@ -306,14 +333,14 @@ impl Session {
                 more = self.fill()?;
                 tokio::select! {
                     biased;
-                    () = app.drain.turn(self.turn) => return Err(End::Drain),
-                    () = expired(&mut self.expiry) => return Err(End::Expired),
+                    () = app.drain.turn(self.listener.turn) => return Err(End::Drain),
+                    () = expired(&mut self.more) => return Err(End::Expired),
                     flushed = self.sender.flush() => flushed.map_err(|_| End::Peer)?,
                     Lagged = self.live.lagged() => return Err(End::Lagged),
                 }
                 self.count();
                 // Who counts its bytes takes them itself.
-                is_attached = !more && self.metered.is_none() && self.attach();
+                is_attached = !more && !self.is_metered() && self.attach();
             }
             if is_attached && !app.drain.has_begun() {
                 return match self.has_expired() {
@@ -324,11 +351,10 @@ impl Session {
             loop {
                 tokio::select! {
                     biased;
-                    () = app.drain.turn(self.turn) => return Err(End::Drain),
-                    () = expired(&mut self.expiry) => return Err(End::Expired),
+                    () = app.drain.turn(self.listener.turn) => return Err(End::Drain),
+                    () = expired(&mut self.more) => return Err(End::Expired),
                     message = self.receiver.next() => match message {
                         Some(Ok(message)) => {
-                            // It is rare, and has much to hold while it lasts.
                             Box::pin(self.heard(app, &message)).await.map_err(End::Spoke)?;
                         }
                         Some(Err(error)) => {
@@ -340,7 +366,7 @@ impl Session {
                     next = self.live.next_or_returned(is_attached), if !more => match next {
                         Ok(Some(publication)) => {
                             self.feed(&publication)?;
-                            self.listening.delivered(1, publication.time());
+                            self.delivered(1, publication.time());
                             break;
                         }
                         // What is published is this task's again.
@@ -357,28 +383,47 @@ impl Session {
     fn attach(&mut self) -> bool {
         self.live.attach(Outlet {
             sender: self.sender.clone(),
-            form: self.spoken.form(),
+            form: self.listener.spoken.form(),
         })
+    }
+
+    /// What is to be sent first.
+    fn backlog(&mut self) -> Option<&mut Backlog> {
+        self.more.as_mut()?.backlog.as_mut()
+    }
+
+    fn is_metered(&self) -> bool {
+        self.more
+            .as_ref()
+            .is_some_and(|more| more.metered.is_some())
+    }
+
+    fn delivered(&self, count: u64, newest: Timestamp) {
+        let metrics = &self.listener.app.metrics;
+        metrics.delivered(Transport::Websocket, count, newest);
     }
 
     /// Queues what there is, as much as goes out in one flush; tells whether there may be more.
     fn fill(&mut self) -> Result<bool, End> {
         let (mut queued, mut count, mut newest) = (0, 0, None);
-        if let Some(first) = self.backlog.as_mut().and_then(|b| b.first.take()) {
+        if let Some(first) = self.backlog().and_then(|backlog| backlog.first.take()) {
             self.sender.feed(&first).map_err(|_| End::Peer)?;
         }
         let more = loop {
             if queued >= BATCH {
                 break true;
             }
-            let missed = self.backlog.as_mut().map(|backlog| &mut backlog.missed);
+            let missed = self.backlog().map(|backlog| &mut backlog.missed);
             let publication = match missed {
                 Some(missed) => match missed.try_next() {
                     Some(publication) => publication,
                     // The next page is loaded first.
                     None if !missed.is_empty() => break true,
                     None => {
-                        self.backlog = None;
+                        self.more.take_if(|more| {
+                            more.backlog = None;
+                            more.is_empty()
+                        });
                         continue;
                     }
                 },
@@ -393,14 +438,14 @@ impl Session {
             newest = Some(publication.time());
         };
         if let Some(newest) = newest {
-            self.listening.delivered(count, newest);
+            self.delivered(count, newest);
         }
         Ok(more)
     }
 
     /// Queues one publication; its bytes on the wire.
     fn feed(&mut self, publication: &Publication) -> Result<usize, End> {
-        let frame = (self.spoken.form())(publication);
+        let frame = (self.listener.spoken.form())(publication);
         self.sender.feed(frame).map_err(|_| End::Peer)?;
         Ok(frame.as_bytes().len())
     }
@@ -408,7 +453,7 @@ impl Session {
     /// What a client may say: a token, to renew its right to listen, where the subprotocol has
     /// been agreed on.
     async fn heard(&mut self, app: &App, message: &Message) -> Result<(), &'static str> {
-        if self.spoken != (Spoken::Envelopes { tokens: true }) {
+        if self.listener.spoken != (Spoken::Envelopes { tokens: true }) {
             return Err("only the server speaks here; publish by POST");
         }
         let said = message
@@ -416,7 +461,8 @@ impl Session {
             .and_then(|text| serde_json::from_str::<Token<'_>>(text).ok())
             .ok_or("only {\"token\":\"...\"} may be sent here; publish by POST")?;
         let now = app.now();
-        let rate = self.said.get_or_insert_default();
+        let more = self.more.get_or_insert_default();
+        let rate = more.said.get_or_insert_default();
         if !rate.take(now.config.message_rate, 1) {
             return Err("you send too often");
         }
@@ -430,9 +476,9 @@ impl Session {
 
     /// Counts to the meter what went over the wire since the last time.
     fn count(&mut self) {
-        if let Some(metered) = &mut self.metered {
+        if let Some(metered) = self.more.as_mut().and_then(|more| more.metered.as_mut()) {
             let now = self.receiver.traffic();
-            let Metered { meter, counted } = &mut **metered;
+            let Metered { meter, counted } = metered;
             meter.add_up(now.received - counted.received);
             meter.add_down(now.sent - counted.sent);
             *counted = now;
@@ -440,16 +486,42 @@ impl Session {
     }
 }
 
+impl Drop for Listener {
+    fn drop(&mut self) {
+        self.app.metrics.left(Transport::Websocket);
+        if let Some(held) = self.held.take() {
+            self.app.limits.leave(held);
+        }
+    }
+}
+
+impl More {
+    fn is_empty(&self) -> bool {
+        let Self {
+            backlog,
+            expiry,
+            said,
+            metered,
+            stream,
+        } = self;
+        backlog.is_none()
+            && expiry.is_none()
+            && said.is_none()
+            && metered.is_none()
+            && stream.is_none()
+    }
+}
+
 /// Ready when a right to listen is over; never, if it has no end.
-fn poll_expiry(expiry: &mut Option<Pin<Box<Sleep>>>, cx: &mut Context<'_>) -> Poll<()> {
-    match expiry {
+fn poll_expiry(more: &mut Option<Box<More>>, cx: &mut Context<'_>) -> Poll<()> {
+    match more.as_mut().and_then(|more| more.expiry.as_mut()) {
         Some(expiry) => expiry.as_mut().poll(cx),
         None => Poll::Pending,
     }
 }
 
-async fn expired(expiry: &mut Option<Pin<Box<Sleep>>>) {
-    std::future::poll_fn(|cx| poll_expiry(expiry, cx)).await;
+async fn expired(more: &mut Option<Box<More>>) {
+    std::future::poll_fn(|cx| poll_expiry(more, cx)).await;
 }
 
 /// The one message that a client may send.

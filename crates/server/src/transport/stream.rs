@@ -135,12 +135,15 @@ impl Outflow {
 
     /// Gives piece after piece. The stream ends when the server does and when the client lags; it comes
     /// back with its last cursor, and is told what it missed.
-    async fn run(mut self, out: Out) {
-        if let Some(first) = self.first.take() {
-            out.give(first).await;
-        }
-        if let Err(Lagged) = self.give_all(&out).await {
-            out.lagged();
+    fn run(mut self, out: Out) -> impl Future<Output = ()> {
+        // Not an `async fn`, whose future would hold all of this twice.
+        async move {
+            if let Some(first) = self.first.take() {
+                out.give(first).await;
+            }
+            if let Err(Lagged) = self.give_all(&out).await {
+                out.lagged();
+            }
         }
     }
 

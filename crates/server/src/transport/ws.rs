@@ -11,7 +11,7 @@ use openline::proto::handshake::has_token;
 use openline::{OriginPolicy, Rejection, ServerOptions, Stream};
 
 use super::compression;
-use super::session::{self, Held, Session, Spoken};
+use super::session::{self, Session, Spoken, Under};
 use crate::auth::Grant;
 use crate::broker::Since;
 use crate::channel::Filter;
@@ -19,6 +19,7 @@ use crate::config::Config;
 use crate::http::{App, Kind, Problem};
 use crate::hub::BATCH;
 use crate::line::Line;
+use crate::takeover::Whole;
 use crate::wire::Io;
 
 /// The subprotocol of envelopes with cursors.
@@ -60,37 +61,36 @@ pub(crate) async fn open(
     let upgrade = upgrade.config(Arc::clone(&app.now().websocket));
     // Over HTTP/2 it is one stream of a connection, which is busy for as long as the stream is.
     let is_alone = request.version() < Version::HTTP_2;
-    let line = request.extensions().get::<Arc<Line>>().cloned();
-    let held = line.as_ref().map(|line| match is_alone {
-        true => Held::Place(Arc::clone(&line.place)),
-        false => Held::Stream(line.hold()),
-    });
-    let whole = line.as_ref().filter(|_| is_alone);
+    let line = request.extensions().get::<Arc<Line>>();
+    let whole = line.filter(|_| is_alone);
     let whole = whole.map(|line| line.takeover.upgrade());
-    let (tasks, cut) = (app.tasks.clone(), app.cut.clone());
-    let opened = async move {
-        let socket = match whole {
-            // Without it, the connection has failed, and told so.
-            Some(whole) => {
-                let (io, early) = whole.await.ok()?;
-                Ok(upgrade.over(transport(io), early))
+    let stream = line.filter(|_| !is_alone).map(Line::hold);
+    let token = app.tasks.token();
+    let opening = Box::pin(async move {
+        let opened = async {
+            match whole {
+                // Without it, the connection has failed, and told so.
+                Some(whole) => {
+                    let Whole { io, early, line } = whole.await.ok()?;
+                    let socket = upgrade.over(transport(io), early);
+                    Some((socket, Some(Under::Connection(line))))
+                }
+                None => {
+                    let failed = |error| tracing::debug!(%error, "the upgrade failed");
+                    let socket = upgrade.await.map_err(failed).ok()?;
+                    Some((socket, stream.map(Under::Stream)))
+                }
             }
-            None => upgrade.await,
         };
-        match socket {
-            Ok(socket) => {
-                let meter = line.and_then(|line| line.take_meter());
-                let session = Session::new(app, socket, spoken, &grant, subscription, held);
-                session.metered_by(meter).run(None).await
-            }
-            Err(error) => {
-                tracing::debug!(%error, "the upgrade failed");
-                None
-            }
-        }
-    };
-    let opened = cut.run_until_cancelled_owned(opened);
-    session::spawn(&tasks, Box::pin(async move { opened.await.flatten() }));
+        let (socket, under) = tokio::select! {
+            biased;
+            opened = opened => opened?,
+            () = app.cut.cancelled() => return None,
+        };
+        let session = Session::new(app, token, socket, spoken, &grant, subscription, under);
+        Some(session)
+    });
+    session::spawn(opening);
     Ok(response.map(|()| Body::empty()))
 }
 

@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 use crate::common::{Harness, request};
 
 /// Heap bytes that an idle subscriber by WebSocket may keep, the library's for its connection included.
-const KEPT: i64 = 1024;
+const KEPT: i64 = 896;
 
 /// So many WebSockets, opened by a thread of their own, when nothing is left to do for them.
 fn open(runtime: &Runtime, server: SocketAddr, count: usize) -> Vec<TcpStream> {

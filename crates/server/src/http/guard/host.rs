@@ -14,16 +14,17 @@ pub(super) struct HostName {
 impl HostName {
     pub(super) fn parse(text: &str) -> Option<Self> {
         let authority: Authority = text.parse().ok()?;
-        if authority.as_str().contains('@') || authority.host().is_empty() {
+        let host = authority.host();
+        if authority.as_str().contains('@') || host.is_empty() {
             return None;
         }
-        let port = match authority.as_str().strip_prefix(authority.host())? {
+        let port = match authority.as_str().strip_prefix(host)? {
             // An empty port is the scheme's own (RFC 3986 §3.2.3).
             "" | ":" => None,
             port => Some(port.strip_prefix(':')?.parse().ok()?),
         };
         Some(Self {
-            name: authority.host().to_ascii_lowercase(),
+            name: host.to_ascii_lowercase(),
             port,
         })
     }

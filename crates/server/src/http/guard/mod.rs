@@ -11,6 +11,7 @@ mod host;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use axum::Router;
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -18,6 +19,7 @@ use http::header::{
     ACCESS_CONTROL_REQUEST_METHOD, HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN, VARY,
 };
 use http::{Method, StatusCode};
+use tower::ServiceExt as _;
 
 use self::cors::{expose, preflight_answer};
 use self::host::{HostName, is_same, normal_origin};
@@ -175,7 +177,7 @@ impl Guard {
 }
 
 /// The check before everything: on every URL the host, on all that pages could misuse the origin.
-pub(crate) async fn check(app: &App, request: Request, next: Next) -> Response {
+pub(crate) async fn check(app: &App, request: Request, routes: Router) -> Response {
     let now = app.now();
     let guard = &now.guard;
     let host = match guard.host(&request) {
@@ -185,7 +187,7 @@ pub(crate) async fn check(app: &App, request: Request, next: Next) -> Response {
     let path = request.uri().path();
     // A link to the page itself may stand anywhere.
     if path == "/" || path.starts_with("/assets/") {
-        return next.run(request).await;
+        return routed(routes, request).await;
     }
     let origin = match guard.origin(request.headers(), &host) {
         Ok(origin) => origin,
@@ -197,12 +199,17 @@ pub(crate) async fn check(app: &App, request: Request, next: Next) -> Response {
             .contains_key(ACCESS_CONTROL_REQUEST_METHOD);
     let mut response = match &origin {
         Some(_) if preflight => preflight_answer(),
-        _ => next.run(request).await,
+        _ => routed(routes, request).await,
     };
     if let Some(origin) = origin {
         expose(&mut response, guard.allow(origin), preflight);
     }
     vary(guard, response)
+}
+
+async fn routed(routes: Router, request: Request) -> Response {
+    let Ok(response) = routes.oneshot(request).await;
+    response
 }
 
 /// The check of the operators' port, which is no page's: only the host counts.
