@@ -289,7 +289,8 @@ impl Inbound {
     }
 
     /// What most frames are, an uncompressed message in one piece that is here: for those, half of the way is worth a
-    /// function. Everything else, and everything that is wrong, is left where it is; but text that is not ASCII is still to be checked.
+    /// function. Everything else, and everything that is wrong, is left where it is; but text that is not ASCII is still to
+    /// be checked.
     #[inline(always)]
     fn lend_whole<'b>(&self, input: &mut Input<'b>) -> Option<Whole<'b>> {
         if self.over || self.cut.is_some() || self.message.is_some() {
