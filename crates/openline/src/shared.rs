@@ -363,7 +363,10 @@ impl Drop for Shared {
         if !self.has_unsent() {
             return;
         }
-        let writer = self.writer.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let writer = self
+            .writer
+            .get_mut()
+            .unwrap_or_else(PoisonError::into_inner);
         let mut noop = Context::from_waker(Waker::noop());
         if !writer.outbound.is_dead() && writer.poll_drain(&mut noop).is_pending() {
             finish::in_a_task(writer);

@@ -15,8 +15,8 @@ use std::time::Duration;
 
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Registry, Token};
-use tokio::io::unix::AsyncFd;
 use tokio::io::ReadBuf;
+use tokio::io::unix::AsyncFd;
 use tokio::runtime::Handle;
 use tokio::task::coop::poll_proceed;
 
@@ -30,9 +30,7 @@ static POLLERS: PerRuntime<Poller> = PerRuntime::new();
 const EVENTS: usize = 256;
 
 /// Takes a socket over from tokio. Where that can't be, it stays as it is.
-pub(crate) fn take_over(
-    stream: tokio::net::TcpStream,
-) -> Result<Arc<Transport>, Box<dyn Duplex>> {
+pub(crate) fn take_over(stream: tokio::net::TcpStream) -> Result<Arc<Transport>, Box<dyn Duplex>> {
     let poller = POLLERS.get(Poller::start);
     let Some(poller) = poller.filter(|poller| !poller.over.load(Ordering::Acquire)) else {
         return Err(Box::new(stream));
@@ -98,6 +96,19 @@ struct Waiting {
 }
 
 impl Socket {
+    /// Ready if a read may find something; if not, who asks is the reader that waits.
+    pub(crate) fn poll_readable(&self, waker: &Waker) -> Poll<()> {
+        let readable = || self.readable.load(Ordering::Acquire);
+        if readable() {
+            return Poll::Ready(());
+        }
+        self.set_reader(waker);
+        match readable() || self.poller.over.load(Ordering::Acquire) {
+            true => Poll::Ready(()),
+            false => Poll::Pending,
+        }
+    }
+
     pub(crate) fn poll_read(
         &self,
         cx: &mut Context<'_>,
