@@ -51,7 +51,7 @@ impl<'a> MessageReader<'a> {
 
     /// The next bytes of the message, as many as there are; `None` at its end. Cancel-safe.
     ///
-    /// They are at most 64 KiB. Only where a [`next`](crate::WebSocket::next) was dropped in the middle of the message, the first
+    /// They are at most 65 KiB. Only where a [`next`](crate::WebSocket::next) was dropped in the middle of the message, the first
     /// chunk has all that it had put together.
     ///
     /// # Errors

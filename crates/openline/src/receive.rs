@@ -347,6 +347,7 @@ impl Receive {
             self.transport.set_reader(cx.waker());
             return Poll::Pending;
         }
+        ready!(self.transport.poll_readable(cx.waker()));
         let mut scratch = Scratch::take();
         let mut space = ReadBuf::new(scratch.space());
         match ready!(self.transport.poll_read(cx, &mut space)) {

@@ -5,7 +5,8 @@ use std::time::Instant;
 
 use crate::timer::now;
 
-/// Enough for many small frames in one read, and little enough to stay in the cache.
+/// Enough for many small frames in one read, and little enough to stay in the cache. Somewhat more than a power of two: bursts often are
+/// one, by their payloads, and have headers besides.
 const SIZE: usize = 65 * 1024;
 
 /// Buffers a thread keeps; connections with unread messages may hold further ones for a while.
@@ -16,7 +17,7 @@ thread_local! {
     static POOL: RefCell<Vec<Box<Buffer>>> = const { RefCell::new(Vec::new()) };
 }
 
-/// A place for a read buffer of 64 KiB, which goes back to the thread's pool when it is not needed any more.
+/// A place for a read buffer, which goes back to the thread's pool when it is not needed any more.
 #[derive(Debug, Default)]
 pub(crate) struct Scratch(Option<Box<Buffer>>);
 

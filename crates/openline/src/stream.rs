@@ -147,6 +147,14 @@ impl Other {
 }
 
 impl Transport {
+    /// Whether it is worth while to have a place for what is read; if not, it is as if a read had to wait.
+    pub(crate) fn poll_readable(&self, waker: &Waker) -> Poll<()> {
+        match self {
+            Self::Tcp(socket) => socket.poll_readable(waker),
+            Self::Other(_) => Poll::Ready(()),
+        }
+    }
+
     /// Who has to wait is the reader then, and can be [woken](Self::wake_reader).
     pub(crate) fn poll_read(
         &self,

@@ -98,6 +98,19 @@ struct Waiting {
 }
 
 impl Socket {
+    /// Ready if a read may find something; if not, who asks is the reader that waits.
+    pub(crate) fn poll_readable(&self, waker: &Waker) -> Poll<()> {
+        let readable = || self.readable.load(Ordering::Acquire);
+        if readable() {
+            return Poll::Ready(());
+        }
+        self.set_reader(waker);
+        match readable() || self.poller.over.load(Ordering::Acquire) {
+            true => Poll::Ready(()),
+            false => Poll::Pending,
+        }
+    }
+
     pub(crate) fn poll_read(
         &self,
         cx: &mut Context<'_>,

@@ -29,6 +29,11 @@ pub(crate) struct Socket {
 }
 
 impl Socket {
+    /// Only a read tells.
+    pub(crate) const fn poll_readable(&self, _: &Waker) -> Poll<()> {
+        Poll::Ready(())
+    }
+
     pub(crate) fn poll_read(
         &self,
         cx: &mut Context<'_>,
