@@ -336,7 +336,7 @@ mod tests {
         let log = trimmed(2, |limits| limits.bytes = 2 * Publication::OVERHEAD);
         assert!(log.channels.values().all(|h| h.entries.len() <= 2));
         let log = trimmed(2, |limits| {
-            limits.total_bytes = Some(10 * Publication::OVERHEAD)
+            limits.total_bytes = Some(10 * Publication::OVERHEAD);
         });
         assert_eq!(log.size().0, 10);
         let log = trimmed(STEP + 2, |limits| limits.channels = 3);

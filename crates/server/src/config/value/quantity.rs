@@ -95,9 +95,6 @@ impl Kind for Time {
     }
 }
 
-/// An address, or the one that a name stands for: of several, one of IPv4, which every program that
-/// is told the name tries.
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -9,6 +9,8 @@ use super::*;
 use crate::auth::KeyHash;
 use crate::channel::Filter;
 
+/// An address, or the one that a name stands for: of several, one of IPv4, which every program that
+/// is told the name tries.
 fn address(text: &str) -> Result<SocketAddr, String> {
     if let Ok(address) = text.parse() {
         return Ok(address);
