@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Measures Openline beside the kernel's limit and its peers, and writes tables and plots into docs/.
 #
-#   ci/bench.sh                       everything: 17 minutes, on a machine that does nothing else
+#   ci/bench.sh                       everything: 22 minutes, on a machine that does nothing else
 #   ci/bench.sh --quick               a look at everything, in a few minutes
 #   ci/bench.sh WORKLOAD... [--quick] [--rounds N]
 #   ci/bench.sh --resume              what is left of a run that was interrupted
@@ -67,7 +67,7 @@ compile_uws() {
 
 install_peers() {
     if [[ $(id -u) != 0 ]] || ! command -v apt-get >/dev/null; then
-        echo "error: this needs root on Debian; elsewhere, install nginx with Nchan, perf and valgrind" >&2
+        echo "error: this needs root on Debian; elsewhere, install nginx with Nchan, g++, perf and valgrind" >&2
         exit 1
     fi
     apt-get update --quiet=2

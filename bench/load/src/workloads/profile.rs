@@ -15,7 +15,7 @@ use super::kinds::Kind;
 use super::{CPU, Job, Measure, Run, Workload, cpu};
 use crate::plan::Plan;
 use crate::profile::{self, Callgrind, Perf};
-use crate::servers::{PUSH, Place, Program, Running, on_path};
+use crate::servers::{Place, Program, Running, on_path};
 use crate::watchdog::Watchdog;
 
 const INSTRUCTIONS: &str = "instructions";
@@ -52,7 +52,18 @@ pub(super) const PROFILE: Workload = Workload {
         for (case, load) in [
             ("echo, 64 × 125 B × 16 deep", Load::Echo(16)),
             ("echo, 64 × 125 B × 1 deep", Load::Echo(1)),
-            ("fan-out, 1,000 subscribers, 1 outstanding", Load::Fanout),
+            (
+                "fan-out, 1,000 subscribers, 1 outstanding",
+                Load::fanout(1, 1),
+            ),
+            (
+                "fan-out, 1,000 subscribers, 8 outstanding",
+                Load::fanout(8, 1),
+            ),
+            (
+                "fan-out, 1,000 subscribers, 8 outstanding, two workers",
+                Load::fanout(8, 2),
+            ),
         ] {
             // The first job to run makes the profile, of which each takes its area.
             let shared = Rc::new(OnceCell::new());
@@ -122,14 +133,28 @@ impl Profile {
 enum Load {
     /// So many messages at once.
     Echo(usize),
-    Fanout,
+    Fanout {
+        outstanding: u64,
+        workers: usize,
+    },
 }
 
 impl Load {
+    const fn fanout(outstanding: u64, workers: usize) -> Self {
+        Self::Fanout {
+            outstanding,
+            workers,
+        }
+    }
+
     const fn program(self) -> Program {
         match self {
             Self::Echo(_) => Program::Example("echo"),
-            Self::Fanout => PUSH,
+            Self::Fanout { workers, .. } => Program::Push {
+                workers,
+                tls: false,
+                compression: false,
+            },
         }
     }
 
@@ -157,11 +182,12 @@ impl Load {
                 let target = Target::websocket(running.port, "/");
                 load::echo_watched(&target, running.pid(), load, watch)
             }
-            Self::Fanout => {
+            Self::Fanout { outstanding, .. } => {
                 let load = Fanout {
                     subscribers: 1_000,
-                    publications: (plan.deliveries * 3 / 1_000 / less).max(10),
-                    outstanding: 1,
+                    publications: (plan.deliveries * 3 * outstanding / 1_000 / less)
+                        .max(10 * outstanding),
+                    outstanding,
                     at_once: 1,
                     stalled: 0,
                     watch_memory: false,

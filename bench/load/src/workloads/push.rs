@@ -91,12 +91,14 @@ impl Shape {
 pub(super) fn fanout(plan: &Plan, shape: Shape, kind: Kind) -> Job {
     /// Of payload, in one measurement.
     const BYTES: u64 = 2 << 30;
-    // Eight at once are cheaper to those that put them together, and take longer to be told from noise.
-    let gathers = matches!(kind, Kind::Raw | Kind::Openline | Kind::UWebSockets);
-    let deliveries = if shape.outstanding > 1 && gathers {
-        plan.deliveries * 3
-    } else {
-        plan.deliveries
+    let deliveries = match kind {
+        // Eight at once are cheaper to those that put them together, and take longer to be told from noise.
+        Kind::Raw | Kind::Openline | Kind::UWebSockets if shape.outstanding > 1 => {
+            plan.deliveries * 3
+        }
+        // They cost so much that fewer are told from it.
+        Kind::Sockudo | Kind::SocketIo | Kind::Ws => plan.deliveries / 2,
+        _ => plan.deliveries,
     };
     let deliveries = deliveries.min(BYTES / shape.size as u64);
     let rounds = if shape.subscribers > 1_000 {
