@@ -19,10 +19,9 @@ use http::header::{
 };
 use http::uri::Authority;
 use http::{Method, StatusCode};
-use tower::ServiceExt as _;
 
 use super::problem::{Kind, Problem};
-use super::{App, CHANNEL_METHODS};
+use super::{App, CHANNEL_METHODS, routed};
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
@@ -223,7 +222,7 @@ impl Guard {
 }
 
 /// The check before everything: on every URL the host, on all that pages could misuse the origin.
-pub(crate) async fn check(app: &App, request: Request, routes: Router) -> Response {
+pub(crate) async fn check(app: &Arc<App>, request: Request, routes: Router) -> Response {
     let now = app.now();
     let guard = &now.guard;
     let host = match guard.host(&request) {
@@ -233,7 +232,7 @@ pub(crate) async fn check(app: &App, request: Request, routes: Router) -> Respon
     let path = request.uri().path();
     // A link to the page itself may stand anywhere.
     if path == "/" || path.starts_with("/assets/") {
-        return routed(routes, request).await;
+        return routed(app, routes, request).await;
     }
     let origin = match guard.origin(request.headers(), &host) {
         Ok(origin) => origin,
@@ -245,7 +244,7 @@ pub(crate) async fn check(app: &App, request: Request, routes: Router) -> Respon
             .contains_key(ACCESS_CONTROL_REQUEST_METHOD);
     let mut response = match &origin {
         Some(_) if preflight => preflight_answer(),
-        _ => routed(routes, request).await,
+        _ => routed(app, routes, request).await,
     };
     if let Some(origin) = origin {
         let headers = response.headers_mut();
@@ -258,11 +257,6 @@ pub(crate) async fn check(app: &App, request: Request, routes: Router) -> Respon
         }
     }
     vary(guard, response)
-}
-
-async fn routed(routes: Router, request: Request) -> Response {
-    let Ok(response) = routes.oneshot(request).await;
-    response
 }
 
 /// The check of the operators' port, which is no page's: only the host counts.
