@@ -24,6 +24,7 @@ use hyper::ext::Protocol;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tower::ServiceExt as _;
 
 use crate::auth::{Action, Auth, Grant};
 use crate::broker::{Broker, BrokerError, Outage, Retention};
@@ -170,7 +171,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
 
 /// Answers a request by one of the routes, behind the doors in front of all of them, from outside in. Those are no layer of
 /// the router's, since each costs every request a few allocations.
-pub(crate) async fn doors(app: &App, routes: Router, request: Request) -> Response {
+pub(crate) async fn doors(app: &Arc<App>, routes: Router, request: Request) -> Response {
     let is_asked_for = ws::is_asked_for(request.headers());
     // Later ones have a way of their own to say so.
     let may_be_last = request.version() < Version::HTTP_2;
@@ -187,6 +188,17 @@ pub(crate) async fn doors(app: &App, routes: Router, request: Request) -> Respon
             .headers_mut()
             .append(CONNECTION, HeaderValue::from_static("close"));
     }
+    response
+}
+
+/// Answers a request by its route. What is published goes to its channel straight, since the router costs as much as the log
+/// does.
+async fn routed(app: &Arc<App>, routes: Router, request: Request) -> Response {
+    let name = request.uri().path().strip_prefix(CHANNELS);
+    if *request.method() == Method::POST && name.is_some_and(|name| !name.is_empty()) {
+        return Box::pin(channel(State(Arc::clone(app)), request)).await;
+    }
+    let Ok(response) = routes.oneshot(request).await;
     response
 }
 

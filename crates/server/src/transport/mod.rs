@@ -8,6 +8,8 @@ mod session;
 pub(crate) mod stream;
 pub(crate) mod ws;
 
+use std::fmt::Write as _;
+
 use http::HeaderValue;
 
 use crate::cursor::Cursor;
@@ -20,6 +22,9 @@ fn standing(cursor: Cursor, recovered: bool) -> String {
 
 /// A cursor as an entity tag.
 pub(crate) fn etag(cursor: Cursor) -> Result<HeaderValue, Problem> {
-    HeaderValue::try_from(format!("\"{cursor}\""))
+    let mut tag = String::with_capacity(64);
+    // Writing to a string does not fail.
+    let _ = write!(tag, "\"{cursor}\"");
+    HeaderValue::try_from(tag)
         .map_err(|_| Problem::new(Kind::Unavailable, "the log gave no usable cursor"))
 }

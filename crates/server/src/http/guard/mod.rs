@@ -19,12 +19,11 @@ use http::header::{
     ACCESS_CONTROL_REQUEST_METHOD, HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN, VARY,
 };
 use http::{Method, StatusCode};
-use tower::ServiceExt as _;
 
 use self::cors::{expose, preflight_answer};
 use self::host::{HostName, is_same, normal_origin};
-use super::App;
 use super::problem::{Kind, Problem};
+use super::{App, routed};
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
@@ -177,7 +176,7 @@ impl Guard {
 }
 
 /// The check before everything: on every URL the host, on all that pages could misuse the origin.
-pub(crate) async fn check(app: &App, request: Request, routes: Router) -> Response {
+pub(crate) async fn check(app: &Arc<App>, request: Request, routes: Router) -> Response {
     let now = app.now();
     let guard = &now.guard;
     let host = match guard.host(&request) {
@@ -187,7 +186,7 @@ pub(crate) async fn check(app: &App, request: Request, routes: Router) -> Respon
     let path = request.uri().path();
     // A link to the page itself may stand anywhere.
     if path == "/" || path.starts_with("/assets/") {
-        return routed(routes, request).await;
+        return routed(app, routes, request).await;
     }
     let origin = match guard.origin(request.headers(), &host) {
         Ok(origin) => origin,
@@ -199,17 +198,12 @@ pub(crate) async fn check(app: &App, request: Request, routes: Router) -> Respon
             .contains_key(ACCESS_CONTROL_REQUEST_METHOD);
     let mut response = match &origin {
         Some(_) if preflight => preflight_answer(),
-        _ => routed(routes, request).await,
+        _ => routed(app, routes, request).await,
     };
     if let Some(origin) = origin {
         expose(&mut response, guard.allow(origin), preflight);
     }
     vary(guard, response)
-}
-
-async fn routed(routes: Router, request: Request) -> Response {
-    let Ok(response) = routes.oneshot(request).await;
-    response
 }
 
 /// The check of the operators' port, which is no page's: only the host counts.
