@@ -135,8 +135,11 @@ impl Outflow {
 
     /// Gives piece after piece. The stream ends when the server does and when the client lags; it comes
     /// back with its last cursor, and is told what it missed.
+    #[expect(
+        clippy::manual_async_fn,
+        reason = "the future of an `async fn` would hold all of this twice"
+    )]
     fn run(mut self, out: Out) -> impl Future<Output = ()> {
-        // Not an `async fn`, whose future would hold all of this twice.
         async move {
             if let Some(first) = self.first.take() {
                 out.give(first).await;
