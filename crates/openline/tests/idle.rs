@@ -217,6 +217,47 @@ async fn all_wake() {
     assert_eq!(server.await.unwrap(), 0, "none had to be cut");
 }
 
+/// The poller of a runtime with one thread takes one that spoke alone for the next to speak: that holds nobody up.
+#[tokio::test]
+async fn one_that_spoke_alone_for_long_holds_nobody_up() {
+    async fn talk(client: &mut TcpStream, times: usize) {
+        for _ in 0..times {
+            client
+                .write_all(&frame(true, 0x82, b"hello"))
+                .await
+                .unwrap();
+            assert_eq!(read(client, 7).await, frame(false, 0x82, b"hello"));
+        }
+    }
+    let echo = |mut ws: WebSocket| async move {
+        while let Some(Ok(message)) = ws.next().await {
+            ws.send(message).await.unwrap();
+        }
+    };
+    let (one, mut first) = pair(no_pings()).await;
+    let (other, mut second) = pair(no_pings()).await;
+    let (one, other) = (tokio::spawn(echo(one)), tokio::spawn(echo(other)));
+    talk(&mut first, 100).await;
+    talk(&mut second, 1).await;
+    talk(&mut first, 100).await;
+    let both = [frame(true, 0x82, b"a"), frame(true, 0x82, b"b")].concat();
+    first.write_all(&both).await.unwrap();
+    second.write_all(&both).await.unwrap();
+    let (a, b) = tokio::join!(read(&mut first, 6), read(&mut second, 6));
+    assert_eq!(a, b);
+    talk(&mut second, 100).await;
+    // It leaves while it is the one to be expected; another one gets its number.
+    drop(second);
+    other.await.unwrap();
+    let (other, mut second) = pair(no_pings()).await;
+    let other = tokio::spawn(echo(other));
+    talk(&mut first, 1).await;
+    talk(&mut second, 100).await;
+    drop((first, second));
+    one.await.unwrap();
+    other.await.unwrap();
+}
+
 #[tokio::test]
 async fn hundreds_that_wake_at_once_are_all_answered() {
     all_wake().await;
