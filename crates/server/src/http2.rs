@@ -112,8 +112,12 @@ impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Streams {
                         return Poll::Pending;
                     };
                     let mut pieces = lock(pieces);
-                    if pieces.is_asked() {
+                    let is_asked = pieces.is_asked();
+                    // One that is never done with what there is may get on all the same.
+                    if pieces.was_taken() || is_asked {
                         stall.stop();
+                    }
+                    if is_asked {
                         return Poll::Pending;
                     }
                     stall.start(patience);
@@ -126,5 +130,64 @@ impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Streams {
             })
             .await;
         }));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+
+    use axum::response::IntoResponse as _;
+    use bytes::Bytes;
+    use http_body_util::BodyExt as _;
+    use tokio::sync::oneshot;
+    use tokio::time::sleep;
+
+    use super::*;
+    use crate::Config;
+    use crate::limits::{Limits, Origin};
+
+    #[tokio::test(start_paused = true)]
+    async fn one_that_is_slow_with_a_large_piece_is_in_time_and_one_that_takes_nothing_is_not() {
+        let config = Config::default();
+        let limits = Arc::new(Limits::new(&config));
+        let origin = Origin::of("127.0.0.1:1".parse().unwrap(), &config.proxies);
+        let place = limits.enter(&config, &origin).unwrap();
+        let patience = Duration::from_secs(10);
+        let streams = Streams {
+            line: Arc::new(Line::new(origin, place, None)),
+            patience,
+        };
+        let (slow, was_slow) = oneshot::channel();
+        let (stalled, has_stalled) = oneshot::channel::<()>();
+        streams.execute(async move {
+            let whole = Bytes::from(vec![b'x'; 100_000]);
+            let pieces = Pieces::of(|out| async move {
+                out.give(whole).await;
+                for _ in 0..2 {
+                    out.give(Bytes::from_static(b"y")).await;
+                }
+            });
+            let mut response = pieces.into_response();
+            let streamed = response.extensions_mut().remove();
+            STREAMED.with(|own| *own.borrow_mut() = streamed);
+            let mut body = response.into_body();
+            let mut read = 0;
+            while read < 100_002 {
+                let part = body.frame().await.unwrap().unwrap();
+                let part = part.into_data().unwrap().len();
+                assert!(part <= 16 * 1024, "{part}");
+                read += part;
+                // No room for more.
+                sleep(patience / 2).await;
+            }
+            slow.send(read).unwrap();
+            let _stalled = stalled;
+            pending::<()>().await;
+        });
+        assert_eq!(was_slow.await, Ok(100_002));
+        assert!(has_stalled.await.is_err());
+        let late = limits.timeouts().map(|(_, count)| count).sum::<u64>();
+        assert_eq!(late, 1);
     }
 }

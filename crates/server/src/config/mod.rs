@@ -131,7 +131,7 @@ settings! {
         /// How long a connection may stay open between two requests.
         timeouts.idle = Time, live => idle_timeout: Duration = Duration::from_secs(75);
 
-        /// How long a client may take no bytes while some wait for it, before the connection is cut.
+        /// How long a client may take no bytes while some wait for it, before the connection is cut, or over HTTP/2 the stream.
         timeouts.write = Time, live => write_timeout: Duration = Duration::from_secs(60);
 
         /// Time between the signs of life on SSE and NDJSON streams.

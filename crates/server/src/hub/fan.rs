@@ -47,6 +47,7 @@ struct Due {
     /// When the first of them came.
     since: Option<Instant>,
 }
+
 /// The tasks that write; they end when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Fanning {

@@ -141,6 +141,17 @@ impl Queue {
         wake(state);
     }
 
+    /// Lets the subscriber go if it has not taken what was published up to that offset; tells whether.
+    pub(super) fn lag_behind(&self, behind: u64) -> bool {
+        let mut state = self.lock();
+        let is_behind = state.items.oldest().is_some_and(|oldest| oldest <= behind);
+        if is_behind {
+            state.items = Items::Lagged;
+            wake(state);
+        }
+        is_behind
+    }
+
     /// Has the subscriber look again at what it waits for.
     pub(super) fn wake(&self) {
         wake(self.lock());
@@ -154,12 +165,8 @@ impl Queue {
     /// Offset of the oldest that waits, and the weight of all; `None` where nothing does.
     pub(super) fn waiting(&self) -> Option<(u64, usize)> {
         let state = self.lock();
-        let oldest = match &state.items {
-            Items::Nothing | Items::Lagged => None,
-            Items::Whole(whole) => whole.items.front().map(|oldest| oldest.offset()),
-            Items::Thinned(kept) => kept.oldest(),
-        };
-        oldest.map(|oldest| (oldest, state.items.weight()))
+        let oldest = state.items.oldest()?;
+        Some((oldest, state.items.weight()))
     }
 
     pub(super) fn try_pop(&self) -> Result<Option<Arc<Publication>>, Lagged> {
@@ -264,6 +271,15 @@ impl Items {
             Self::Nothing | Self::Lagged => 0,
             Self::Whole(whole) => whole.weight,
             Self::Thinned(kept) => kept.weight(),
+        }
+    }
+
+    /// Offset of the oldest.
+    fn oldest(&self) -> Option<u64> {
+        match self {
+            Self::Nothing | Self::Lagged => None,
+            Self::Whole(whole) => whole.items.front().map(|oldest| oldest.offset()),
+            Self::Thinned(kept) => kept.oldest(),
         }
     }
 

@@ -5,9 +5,10 @@
 
 use std::convert::Infallible;
 use std::future::poll_fn;
+use std::mem;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use axum::body::{Body, HttpBody};
 use axum::response::{IntoResponse, Response};
@@ -15,6 +16,10 @@ use bytes::Bytes;
 use http_body::Frame;
 
 use crate::sync::lock;
+
+/// Longest part of a piece that is given to hyper. HTTP/2 has it wait for the client, and how a client gets on with a large piece
+/// is seen by its parts alone.
+const MAX_PART: usize = 16 * 1024;
 
 /// The pieces, of which the next is asked for when there is room for it.
 pub(crate) struct Pieces {
@@ -31,6 +36,8 @@ struct Slot {
     piece: Option<Bytes>,
     wanted: bool,
     lagged: bool,
+    /// Something was taken since that was last asked.
+    taken: bool,
 }
 
 impl Pieces {
@@ -58,6 +65,17 @@ impl Pieces {
         }
     }
 
+    /// The next piece, or the first part of one that is large, whose rest is next then; `None` at the end.
+    fn poll_part(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        let mut piece = ready!(self.poll_next(cx));
+        if let Some(piece) = &mut piece
+            && piece.len() > MAX_PART
+        {
+            lock(&self.slot).piece = Some(piece.split_off(MAX_PART));
+        }
+        Poll::Ready(piece)
+    }
+
     /// Whether it is of no use to send what was given, since the client lags; asks for nothing.
     pub(crate) fn poll_lagged(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.go_on(cx);
@@ -71,6 +89,11 @@ impl Pieces {
     /// Whether the next piece is asked for: what was given before went out.
     pub(crate) fn is_asked(&self) -> bool {
         lock(&self.slot).wanted
+    }
+
+    /// Whether something was taken since this was last asked.
+    pub(crate) fn was_taken(&self) -> bool {
+        mem::take(&mut lock(&self.slot).taken)
     }
 
     fn go_on(&mut self, cx: &mut Context<'_>) {
@@ -92,6 +115,7 @@ impl Slot {
     fn take(&mut self) -> Option<Bytes> {
         let piece = self.piece.take()?;
         self.wanted = false;
+        self.taken = true;
         Some(piece)
     }
 }
@@ -129,7 +153,7 @@ impl HttpBody for Shared {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        let piece = lock(&self.0).poll_next(cx);
+        let piece = lock(&self.0).poll_part(cx);
         piece.map(|piece| piece.map(|piece| Ok(Frame::data(piece))))
     }
 }

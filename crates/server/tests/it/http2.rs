@@ -192,6 +192,40 @@ async fn server_events(pair: &Pair, address: SocketAddr) -> TlsStream<TcpStream>
     stream
 }
 
+#[tokio::test]
+async fn what_is_large_comes_whole_on_a_stream() {
+    let pair = Pair::write("http2-large");
+    let secured = Harness::with(|config| pair.set(config)).await;
+    let plain = Harness::start().await;
+    let numbers: Vec<String> = (0..30_000).map(|number| number.to_string()).collect();
+    let body = numbers.join(",");
+    for server in [&plain, &secured] {
+        server.publish("a", &body).await;
+    }
+    let mut stream = plain.stream("/channels/a", &[NDJSON]).await;
+    let mut client = Http2::connect(&pair, &secured).await;
+    let mut lines = client.ask("GET", NDJSON, "").await.into_body();
+    // What it was opened with, and what it is told later.
+    for standings in [1, 0] {
+        for _ in 0..standings {
+            soon(stream.object()).await.unwrap();
+        }
+        assert!(soon(stream.object()).await.unwrap()["data"] == body);
+        let mut text = Vec::new();
+        while text.split(|&byte| byte == b'\n').count() < standings + 2 {
+            let frame = soon(lines.frame()).await.unwrap().unwrap();
+            text.extend_from_slice(&frame.into_data().unwrap());
+        }
+        let text = String::from_utf8(text).unwrap();
+        let line = text.lines().last().unwrap();
+        let envelope: serde_json::Value = serde_json::from_str(line).unwrap();
+        assert!(envelope["data"] == body);
+        for server in [&plain, &secured] {
+            server.publish("a", &body).await;
+        }
+    }
+}
+
 /// A server whose listeners may have little waiting for them.
 async fn narrow(pair: &Pair) -> Harness {
     Harness::with(|config| {

@@ -274,7 +274,10 @@ async fn what_no_url_or_method_has_is_a_problem_too() {
         "/assets/app.js",
         "/CHANNELS/a",
     ] {
-        server.get(path, &[]).await.problem(404, "not-found");
+        for method in ["GET", "POST", "DELETE"] {
+            let got = server.request(method, path, &[], b"").await;
+            got.problem(404, "not-found");
+        }
     }
     for method in ["PUT", "PATCH", "BREW"] {
         let got = server.request(method, "/channels/a", &[], b"").await;
