@@ -11,7 +11,7 @@ exec </dev/null
 
 source ci/tools.sh
 
-need strace faketime
+need strace faketime ip:iproute2
 need_python
 python_env interop conformance/interop/python/requirements.txt
 if [[ -z ${OPENLINE_BIN:-} ]]; then
@@ -21,6 +21,8 @@ fi
 # Fifteen thousand connections, and what else is open.
 ulimit -n 20000 || fail "20,000 files must be allowed to be open at once (ulimit -n)"
 around=()
-# Who is not root may mount a small disk in a namespace where it is.
-[[ $(id -u) == 0 ]] || around=(unshare --user --map-root-user --mount)
+# Who is not root may mount a small disk, and lay a cable, in namespaces where it is; `ip` keeps the names of its own below /run.
+# shellcheck disable=SC2016
+[[ $(id -u) == 0 ]] || around=(unshare --user --map-root-user --mount --net
+    bash -c 'ip link set lo up && mount -t tmpfs none /run && exec "$@"' --)
 "${around[@]}" "$tools/interop/bin/python" conformance/faults/run.py "$@"

@@ -143,7 +143,7 @@ prepare() {
         case $step in
             packaging) commands+=(python3 python3-venv systemd-analyze:systemd) ;;
             interop) commands+=(python3 python3-venv node:nodejs npm curl nginx tinyproxy:tinyproxy-bin microsocks) ;;
-            faults) commands+=(python3 python3-venv strace faketime) ;;
+            faults) commands+=(python3 python3-venv strace faketime ip:iproute2) ;;
             browser) commands+=(node:nodejs npm chromium) ;;
             autobahn) commands+=(python3 python3-venv) ;;
         esac
