@@ -4,37 +4,24 @@
 //! A poller is an epoll instance that tokio watches as one descriptor. A task of the runtime takes the events out of it and
 //! wakes who waits. Reads and writes go to the socket itself.
 
-use std::future::pending;
+mod poller;
+
 use std::io::{self, IoSlice, Read, Write};
 use std::net::{Shutdown, TcpStream};
-use std::os::fd::AsRawFd;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, Waker, ready};
-use std::time::Duration;
 
-use mio::unix::SourceFd;
-use mio::{Events, Interest, Registry, Token};
 use tokio::io::ReadBuf;
-use tokio::io::unix::AsyncFd;
-use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::task::coop::poll_proceed;
 
-use crate::runtimes::PerRuntime;
-use crate::slots::Slots;
+use self::poller::{Poller, Seen};
 use crate::stream::{Duplex, Transport};
-
-static POLLERS: PerRuntime<Poller> = PerRuntime::new();
-
-/// Events that are taken at one time; then those whom they woke have their turn.
-const EVENTS: usize = 256;
 
 /// Takes a socket over from tokio. Where that can't be, it stays as it is.
 pub(crate) fn take_over(stream: tokio::net::TcpStream) -> Result<Arc<Transport>, Box<dyn Duplex>> {
-    let poller = POLLERS.get(Poller::start);
-    let Some(poller) = poller.filter(|poller| !poller.over.load(Ordering::Acquire)) else {
+    let poller = Poller::of_this_runtime();
+    let Some(poller) = poller.filter(|poller| !poller.is_over()) else {
         return Err(Box::new(stream));
     };
     // Until it is known, nobody is told of anything: what tells of the end comes only once.
@@ -105,7 +92,7 @@ impl Socket {
             return Poll::Ready(());
         }
         self.set_reader(waker);
-        match readable() || self.poller.over.load(Ordering::Acquire) {
+        match readable() || self.poller.is_over() {
             true => Poll::Ready(()),
             false => Poll::Pending,
         }
@@ -246,250 +233,5 @@ impl Drop for Socket {
     fn drop(&mut self) {
         self.poller.forget(&self.stream);
         self.poller.lock().remove(self.number);
-    }
-}
-
-/// What was told of a socket.
-#[derive(Clone, Copy)]
-struct Seen {
-    readable: bool,
-    ended: bool,
-    writable: bool,
-}
-
-impl From<&mio::event::Event> for Seen {
-    fn from(event: &mio::event::Event) -> Self {
-        let ended = event.is_read_closed() || event.is_error();
-        Self {
-            readable: event.is_readable() || ended,
-            ended,
-            writable: event.is_writable() || event.is_write_closed() || event.is_error(),
-        }
-    }
-}
-
-fn handle(transport: &Transport, seen: Seen) {
-    if let Transport::Tcp(socket) = transport {
-        socket.handle(seen);
-    }
-}
-
-/// All sockets of a runtime.
-struct Poller {
-    registry: Registry,
-    sockets: Mutex<Sockets>,
-    /// The runtime has ended, or has no I/O driver, and nobody is told anything.
-    over: AtomicBool,
-}
-
-/// One that has left may still be told of once, and then another may have its number: an event is a hint.
-type Sockets = Slots<Weak<Transport>>;
-
-impl Poller {
-    fn start(runtime: &Handle) -> Option<Arc<Self>> {
-        let poll = mio::Poll::new().ok()?;
-        let poller = Arc::new(Self {
-            registry: poll.registry().try_clone().ok()?,
-            sockets: Mutex::default(),
-            over: AtomicBool::new(false),
-        });
-        // A runtime without an I/O driver may have been given a stream of another one. tokio tells that by a panic only, so
-        // it is asked once: a poller that is over stands for it as long as the runtime is there.
-        let Ok(watched) = catch_unwind(AssertUnwindSafe(|| watch(poll))) else {
-            poller.over.store(true, Ordering::Release);
-            let kept = Arc::clone(&poller);
-            runtime.spawn(async move {
-                let _kept = kept;
-                pending::<()>().await;
-            });
-            return Some(poller);
-        };
-        let poll = watched.ok()?;
-        runtime.spawn(Watch {
-            poll,
-            events: Events::with_capacity(EVENTS),
-            found: Vec::new(),
-            poller: Arc::clone(&poller),
-            lone: Lone::default(),
-            // Elsewhere, who is woken and who wakes would have a thread each.
-            foresees: runtime.runtime_flavor() == RuntimeFlavor::CurrentThread,
-            foresaw: false,
-        });
-        Some(poller)
-    }
-
-    fn watch(&self, stream: &impl AsRawFd, number: u32) -> io::Result<()> {
-        self.registry.register(
-            &mut SourceFd(&stream.as_raw_fd()),
-            Token(number as usize),
-            Interest::READABLE | Interest::WRITABLE,
-        )
-    }
-
-    fn forget(&self, stream: &impl AsRawFd) {
-        // It fails only if it is not watched.
-        let _ = self.registry.deregister(&mut SourceFd(&stream.as_raw_fd()));
-    }
-
-    /// Pending, as long as somebody will wake who waits.
-    fn poll_over<T>(&self) -> Poll<io::Result<T>> {
-        match self.over.load(Ordering::Acquire) {
-            false => Poll::Pending,
-            true => Poll::Ready(Err(io::Error::other("the connection's runtime has ended"))),
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Sockets> {
-        self.sockets.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-fn watch(poll: mio::Poll) -> io::Result<AsyncFd<mio::Poll>> {
-    #[allow(
-        deprecated,
-        reason = "what came instead is unsafe to call; this poll owns the descriptor that it tells"
-    )]
-    AsyncFd::with_interest(poll, tokio::io::Interest::READABLE)
-}
-
-/// Takes the events and wakes who waits for them, until the runtime ends.
-struct Watch {
-    poll: AsyncFd<mio::Poll>,
-    events: Events,
-    found: Vec<(Arc<Transport>, Seen)>,
-    poller: Arc<Poller>,
-    lone: Lone,
-    /// Whether one that speaks alone is told before it is asked who is meant.
-    foresees: bool,
-    /// It was told so in this turn.
-    foresaw: bool,
-}
-
-/// The socket that the last turns were about, if they were about one.
-#[derive(Default)]
-struct Lone {
-    number: usize,
-    turns: u32,
-}
-
-impl Lone {
-    /// So many turns about one and the same are no accident.
-    const SURE: u32 = 16;
-
-    fn turn(&mut self, events: &Events) {
-        let mut events = events.iter().map(|event| event.token().0);
-        let Some(number) = events.next() else { return };
-        if events.next().is_some() {
-            self.turns = 0;
-        } else if self.number == number {
-            self.turns = self.turns.saturating_add(1);
-        } else {
-            *self = Self { number, turns: 1 };
-        }
-    }
-
-    const fn number(&self) -> Option<usize> {
-        match self.turns {
-            ..Self::SURE => None,
-            _ => Some(self.number),
-        }
-    }
-}
-
-impl Watch {
-    /// Most likely it is the one that spoke alone in the turns before. It can answer while it is asked who is meant, which is a
-    /// system call; that comes all the same, and costs it a read that finds nothing.
-    fn foresee(&mut self) -> bool {
-        let Some(number) = self.lone.number().filter(|_| self.foresees) else {
-            return false;
-        };
-        let sockets = self.poller.lock();
-        let transport = sockets.iter().nth(number).and_then(Weak::upgrade);
-        drop(sockets);
-        let Some(transport) = transport else {
-            return false;
-        };
-        let seen = Seen {
-            readable: true,
-            ended: false,
-            writable: false,
-        };
-        handle(&transport, seen);
-        true
-    }
-}
-
-impl Future for Watch {
-    type Output = ();
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let this = &mut *self;
-        loop {
-            if ready!(this.poll.poll_read_ready(cx)).is_err() {
-                return Poll::Ready(());
-            }
-            this.foresaw = !this.foresaw && this.foresee();
-            if this.foresaw {
-                // Behind the one that was told.
-                cx.waker().wake_by_ref();
-                return Poll::Pending;
-            }
-            let Ok(mut ready) = ready!(this.poll.poll_read_ready_mut(cx)) else {
-                return Poll::Ready(());
-            };
-            let polled = ready
-                .get_inner_mut()
-                .poll(&mut this.events, Some(Duration::ZERO));
-            match polled {
-                Ok(()) => {}
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => {
-                    tracing::error!(%error, "sockets can't be watched any more");
-                    return Poll::Ready(());
-                }
-            }
-            this.lone.turn(&this.events);
-            let mut count = 0;
-            let sockets = this.poller.lock();
-            for event in &this.events {
-                count += 1;
-                let place = sockets.iter().nth(event.token().0);
-                if let Some(transport) = place.and_then(Weak::upgrade) {
-                    this.found.push((transport, event.into()));
-                }
-            }
-            drop(sockets);
-            if count < EVENTS {
-                ready.clear_ready();
-            }
-            for (transport, seen) in this.found.drain(..) {
-                handle(&transport, seen);
-            }
-            if count == EVENTS {
-                cx.waker().wake_by_ref();
-                return Poll::Pending;
-            }
-        }
-    }
-}
-
-impl Drop for Watch {
-    /// Who waits now would wait forever.
-    fn drop(&mut self) {
-        self.poller.over.store(true, Ordering::Release);
-        let sockets: Vec<_> = self
-            .poller
-            .lock()
-            .iter()
-            .filter_map(Weak::upgrade)
-            .collect();
-        let all = Seen {
-            readable: true,
-            ended: true,
-            writable: true,
-        };
-        for transport in sockets {
-            handle(&transport, all);
-        }
     }
 }
