@@ -13,8 +13,8 @@ use crate::tls;
 use crate::traces::Traces;
 
 impl Config {
-    /// Refuses what a server could not do its work under. [`Server::bind`] and [`Reload::apply`] do
-    /// so too; this is for one who wants to know before.
+    /// Refuses what a server could not do its work under. [`Server::bind`](crate::Server::bind) and
+    /// [`Reload::apply`](crate::Reload::apply) do so too; this is for one who wants to know before.
     ///
     /// # Errors
     /// The first thing that is wrong.

@@ -48,7 +48,7 @@ pub enum BindError {
         /// The setting that would do nothing.
         key: &'static str,
     },
-    /// The log in [`Config::data_dir`] cannot be opened.
+    /// The log in [`Config::data_dir`](crate::Config::data_dir) cannot be opened.
     #[error(transparent)]
     Log(#[from] OpenError),
     /// The runtime was shut down meanwhile.
@@ -62,7 +62,7 @@ pub enum BindError {
         /// What it must be.
         bounds: &'static str,
     },
-    /// An entry of [`Config::allow_hosts`] is no `name` or `name:port`; `*` and port 0 are none.
+    /// An entry of [`Config::allow_hosts`](crate::Config::allow_hosts) is no `name` or `name:port`; `*` and port 0 are none.
     #[error("{host:?} is not a host name, with or without a port; name each host")]
     Host {
         /// The entry.
@@ -85,7 +85,7 @@ pub enum BindError {
     /// Spans cannot be sent.
     #[error(transparent)]
     Traces(#[from] TracesError),
-    /// An entry of [`Config::allow_origins`] is no origin.
+    /// An entry of [`Config::allow_origins`](crate::Config::allow_origins) is no origin.
     #[error("{origin:?} is not an origin such as https://app.example, nor * alone")]
     Origin {
         /// The entry.
