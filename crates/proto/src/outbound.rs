@@ -432,16 +432,20 @@ impl Outbound {
     #[inline(always)]
     fn push_inline(&mut self, opcode: Opcode, fin: bool, compressed: bool, payload: &[u8]) {
         trace::sent(opcode, fin, compressed, payload.len(), payload);
+        let first = Header::first_byte(fin, compressed, opcode);
         match payload.len() {
             short @ 0..=125 if self.mask_key.is_none() => {
-                let first = Header::first_byte(fin, compressed, opcode);
                 self.outbox.push([first, short as u8], payload);
+            }
+            length @ 126..=0xffff if self.mask_key.is_none() => {
+                let [high, low] = (length as u16).to_be_bytes();
+                self.outbox.push([first, 126, high, low], payload);
             }
             _ => self.push_any(opcode, fin, compressed, payload),
         }
     }
 
-    /// Whatever needs more than the shortest header.
+    /// What a client sends, and what is very long.
     #[inline(never)]
     fn push_any(&mut self, opcode: Opcode, fin: bool, compressed: bool, payload: &[u8]) {
         let header = Header {
