@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Measures Openline beside the kernel's limit and its peers, and writes tables and plots into docs/.
 #
-#   ci/bench.sh                       everything: 22 minutes, on a machine that does nothing else
+#   ci/bench.sh                       everything: 19 minutes, on a machine that does nothing else
 #   ci/bench.sh --quick               a look at everything, in a few minutes
 #   ci/bench.sh WORKLOAD... [--quick] [--rounds N]
 #   ci/bench.sh --resume              what is left of a run that was interrupted
