@@ -52,6 +52,11 @@ impl<T: Default> Slots<T> {
         }
     }
 
+    /// What has a number.
+    pub(crate) fn get(&self, number: usize) -> Option<&T> {
+        self.all.get(number)
+    }
+
     /// In the order of their numbers, with nothing behind those that are not in use.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
         self.all.iter()

@@ -153,18 +153,12 @@ impl Lone {
             _ => Some(self.number),
         }
     }
-}
 
-impl Watch {
-    /// Most likely it is the one that spoke alone in the turns before. It can answer while it is asked who is meant, which is a
-    /// system call; that comes all the same, and costs it a read that finds nothing.
-    fn foresee(&mut self) -> bool {
-        let Some(number) = self.lone.number().filter(|_| self.foresees) else {
-            return false;
-        };
-        let sockets = self.poller.lock();
-        let transport = sockets.iter().nth(number).and_then(Weak::upgrade);
-        drop(sockets);
+    /// Most likely it speaks again. It can answer while it is asked who is meant, which is a system call; that comes all the same, and
+    /// costs it a read that finds nothing. Tells whether there is such a one.
+    fn tell(&self, poller: &Poller) -> bool {
+        let number = self.number();
+        let transport = number.and_then(|number| poller.lock().get(number)?.upgrade());
         let Some(transport) = transport else {
             return false;
         };
@@ -184,18 +178,15 @@ impl Future for Watch {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = &mut *self;
         loop {
-            if ready!(this.poll.poll_read_ready(cx)).is_err() {
+            let Ok(mut ready) = ready!(this.poll.poll_read_ready_mut(cx)) else {
                 return Poll::Ready(());
-            }
-            this.foresaw = !this.foresaw && this.foresee();
+            };
+            this.foresaw = this.foresees && !this.foresaw && this.lone.tell(&this.poller);
             if this.foresaw {
                 // Behind the one that was told.
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
-            let Ok(mut ready) = ready!(this.poll.poll_read_ready_mut(cx)) else {
-                return Poll::Ready(());
-            };
             let polled = ready
                 .get_inner_mut()
                 .poll(&mut this.events, Some(Duration::ZERO));
@@ -212,7 +203,7 @@ impl Future for Watch {
             let sockets = this.poller.lock();
             for event in &this.events {
                 count += 1;
-                let place = sockets.iter().nth(event.token().0);
+                let place = sockets.get(event.token().0);
                 if let Some(transport) = place.and_then(Weak::upgrade) {
                     this.found.push((transport, event.into()));
                 }
