@@ -33,11 +33,7 @@ pub(super) async fn listen(
         .await
         .map_err(|source| match source.kind() {
             io::ErrorKind::AddrInUse => BindError::InUse { key, address },
-            _ => BindError::Listen {
-                key,
-                address,
-                source,
-            },
+            _ => BindError::listen(key, address)(source),
         })
 }
 

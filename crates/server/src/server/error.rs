@@ -93,6 +93,20 @@ pub enum BindError {
     },
 }
 
+impl BindError {
+    /// What the system says of the address that a setting asked for.
+    pub(super) fn listen(
+        key: &'static str,
+        address: SocketAddr,
+    ) -> impl Fn(io::Error) -> Self + Copy {
+        move |source| Self::Listen {
+            key,
+            address,
+            source,
+        }
+    }
+}
+
 impl From<BadEntry> for BindError {
     fn from(entry: BadEntry) -> Self {
         match entry {

@@ -69,12 +69,7 @@ impl Server {
         listener: std::net::TcpListener,
         config: Config,
     ) -> Result<Self, BindError> {
-        let address = config.listen;
-        let failed = |source| BindError::Listen {
-            key: LISTEN,
-            address,
-            source,
-        };
+        let failed = BindError::listen(LISTEN, config.listen);
         listener.set_nonblocking(true).map_err(failed)?;
         let listener = TcpListener::from_std(listener).map_err(failed)?;
         let metrics = match config.metrics.listen {
@@ -92,12 +87,7 @@ impl Server {
         metrics: Option<TcpListener>,
         mut config: Config,
     ) -> Result<Self, BindError> {
-        let address = config.listen;
-        let failed = |source| BindError::Listen {
-            key: LISTEN,
-            address,
-            source,
-        };
+        let failed = BindError::listen(LISTEN, config.listen);
         let address = listener.local_addr().map_err(failed)?;
         let asked = Arc::new(config.clone());
         // What may be done depends on who can reach the address that is really listened on.
